@@ -1,0 +1,1 @@
+"""Names -> tf.data splits."""

@@ -1,0 +1,1 @@
+"""Spec -> Keras graph: backbones, cuts, codecs, distances, terms, the Distiller and its plan."""

@@ -1,0 +1,1 @@
+"""Graph and data -> a trained run."""

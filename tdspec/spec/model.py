@@ -1,0 +1,246 @@
+"""The spec as frozen dataclasses, one for each object of the schema.
+
+In: nothing. Out: `Spec`, what every later stage reads. A field has the key's name (`class` is `class_name`);
+no field has a default, since defaults live in `schemas/tdspec.schema.json` only (a test joins the two).
+Leaves out: descriptions, bounds and defaults (the schema), construction from YAML (`load.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Exactly three parts, all slices or all fractions; `by` is a column, or None."""
+
+    by: str | None
+    train: str | float
+    validation: str | float
+    test: str | float
+
+
+@dataclass(frozen=True)
+class Data:
+    source: str
+    name: str | None
+    path: str | None
+    splits: Splits
+    where: Mapping[str, Any]
+    labels_per_class: int | Literal["all"]
+    unlabeled: str
+    batch_size: int
+    augment: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    type: str
+    label: str
+    num_classes: int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A column of a table; `size` is None for a number."""
+
+    type: str
+    size: int | None
+    dim: int
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class PresetWeights:
+    preset: str
+
+
+@dataclass(frozen=True)
+class FileWeights:
+    file: str
+
+
+Weights = Literal["random", "own", "imagenet"] | PresetWeights | FileWeights
+
+
+@dataclass(frozen=True)
+class ClassBackbone:
+    class_name: str
+    config: Mapping[str, Any]
+    weights: Weights
+    batch_norm_epsilon: float | None
+
+
+@dataclass(frozen=True)
+class PresetBackbone:
+    preset: str
+    weights: Weights
+    batch_norm_epsilon: float | None
+
+
+@dataclass(frozen=True)
+class ApplicationBackbone:
+    application: str
+    weights: Weights
+    batch_norm_epsilon: float | None
+
+
+@dataclass(frozen=True)
+class FileBackbone:
+    file: str
+    weights: Weights
+    batch_norm_epsilon: float | None
+
+
+@dataclass(frozen=True)
+class MlpBackbone:
+    """Dense layers on `features`, or on the flattened image where there are none."""
+
+    features: Mapping[str, Feature]
+    units: tuple[int, ...]
+    dropout: float
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class SpecBackbone:
+    """The trained student of another spec; `spec` is an absolute path."""
+
+    spec: str
+    weights: Weights
+
+
+Backbone = ClassBackbone | PresetBackbone | ApplicationBackbone | FileBackbone | MlpBackbone | SpecBackbone
+
+
+@dataclass(frozen=True)
+class Input:
+    """How an image becomes the model's input; `size` is (height, width)."""
+
+    column: str
+    size: tuple[int, int] | Literal["auto"]
+    channels: int
+    scale: tuple[float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    low: int | str
+    high: int | str
+
+
+@dataclass(frozen=True)
+class Head:
+    pooling: str
+    dropout: float
+
+
+@dataclass(frozen=True)
+class Teacher:
+    backbone: Backbone
+    input: Input
+    cut: Cut | None
+    head: Literal["none", "own"]
+
+
+@dataclass(frozen=True)
+class Student:
+    backbone: Backbone
+    input: Input
+    cut: Cut | None
+    head: Head | Literal["own"]
+
+
+@dataclass(frozen=True)
+class Message:
+    dim: int
+    positions: tuple[int, int] | Literal["auto", "vector"]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    type: str
+    hidden_dim: int
+
+
+@dataclass(frozen=True)
+class Communication:
+    message: Message
+    encoder: Encoder
+    iterations: int
+
+
+@dataclass(frozen=True)
+class TaskLoss:
+    weight: float
+
+
+@dataclass(frozen=True)
+class LogitLoss:
+    weight: float
+    distance: str
+    temperature: float
+
+
+@dataclass(frozen=True)
+class StateLoss:
+    weight: float
+    distance: str
+
+
+@dataclass(frozen=True)
+class Losses:
+    task: TaskLoss
+    logit: LogitLoss
+    feature: StateLoss
+    fitnet: StateLoss
+    interaction: StateLoss
+    message_consistency: StateLoss
+    state_consistency: StateLoss
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    type: str
+    learning_rate: float
+    weight_decay: float
+    momentum: float
+    global_clipnorm: float
+
+
+@dataclass(frozen=True)
+class Train:
+    epochs: int
+    optimizer: Optimizer
+    schedule: str
+    precision: str
+    strategy: str
+    replicas: int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Export:
+    formats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A whole spec; `teacher` is None where the spec names none (method scratch)."""
+
+    version: int
+    name: str
+    seed: int
+    method: str
+    data: Data
+    task: Task
+    teacher: Teacher | None
+    student: Student
+    communication: Communication
+    losses: Losses
+    train: Train
+    export: Export
