@@ -1,0 +1,226 @@
+"""One training loop for every strategy.
+
+In: a compiled `keras.Model` whose `train_step` and `test_step` run inside `strategy.run` and update `model.metrics`,
+and `tf.data` datasets of global batches. Out: the trained model, and each metric by name, epoch by epoch.
+Several steps make one call of a graph, so that Python costs nothing, and a call lasts well under a second, so that
+progress and interruptions are prompt. The number of steps in a call is a tensor: one graph serves them all.
+Leaves out: checkpoints, records and progress, which are callbacks, and XLA, which is the model's matter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tdspec.errors import DataError, RunError
+
+SECONDS_PER_CALL = 0.5
+
+# Given the number of steps run so far; whether to stop.
+AfterCall = Callable[[int], bool]
+
+
+def fit(
+    model: keras.Model,
+    *,
+    strategy: tf.distribute.Strategy,
+    train_batches: Callable[[int], tf.data.Dataset],
+    validation_batches: tf.data.Dataset,
+    epochs: int,
+    first_epoch: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict[str, list[float]]:
+    """Train `model`, and evaluate it after each epoch.
+
+    Args:
+        model: compiled and built, with its optimizer, in the strategy's scope.
+        strategy: what the model was made under.
+        train_batches: the global batches of an epoch (from 0), all epochs of one element spec; must end.
+        validation_batches: global batches.
+        epochs: the last epoch is `epochs - 1`.
+        first_epoch: where a resumed run goes on.
+        callbacks: driven as Keras's `fit` drives them, but by calls of several steps: `on_train_batch_end` gets the
+            index of the call's last step. Those that are context managers are left also when training breaks off.
+
+    Returns:
+        For each metric's name, and "val_" + name on the validation batches, one value an epoch.
+
+    Raises:
+        RunError: a metric became NaN or infinite.
+        DataError: there is no batch.
+    """
+    train, test = _Runner(model.train_step, strategy), _Runner(model.test_step, strategy)
+    validation = _distribute(validation_batches, strategy)
+    history: dict[str, list[float]] = {}
+    model.stop_training = False
+    with contextlib.ExitStack() as stack:
+        for callback in callbacks:
+            if isinstance(callback, contextlib.AbstractContextManager):
+                stack.enter_context(callback)
+        driver = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs)
+        driver.on_train_begin()
+        for epoch in range(first_epoch, epochs):
+            driver.on_epoch_begin(epoch)
+            logs = _train_epoch(model, train, _distribute(train_batches(epoch), strategy), epoch, driver)
+            logs |= {f"val_{name}": value for name, value in _test(model, test, validation, driver).items()}
+            _check_finite(logs, f"after epoch {epoch + 1}")
+            for name, value in logs.items():
+                history.setdefault(name, []).append(value)
+            driver.on_epoch_end(epoch, logs)
+            if model.stop_training:
+                break
+        driver.on_train_end()
+    return history
+
+
+def evaluate(model: keras.Model, batches: tf.data.Dataset, *, strategy: tf.distribute.Strategy) -> dict[str, float]:
+    """Run `model.test_step` over all batches and read the metrics.
+
+    Metrics add up over steps and replicas before they divide, so that batches need not weigh the same: rows whose
+    sample weight is 0 count for nothing.
+
+    Args:
+        model: compiled and built in the strategy's scope.
+        batches: global batches.
+        strategy: what the model was made under.
+
+    Returns:
+        Each metric by name.
+
+    Raises:
+        DataError: there is no batch.
+    """
+    return _test(model, _Runner(model.test_step, strategy), _distribute(batches, strategy), None)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt, so that a run ended by a scheduler ends as one ended by Ctrl-C does.
+
+    The former handler is back afterwards. Outside the main thread, where Python allows no handlers, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+class _Runner:
+    """Runs a step on all batches of a dataset, several in a call; knows how many make a call of `SECONDS_PER_CALL`."""
+
+    def __init__(self, step: Callable[[Any], Any], strategy: tf.distribute.Strategy):
+        self._run_steps = _compile(step, strategy)
+        self._steps_per_call = 1
+
+    def run(self, batches: Any, after_call: AfterCall) -> None:
+        """Go on until the batches end, or `after_call` says so."""
+        iterator = iter(batches)
+        done = 0
+        while True:
+            num_steps = self._call(iterator)
+            done += num_steps
+            if not num_steps or after_call(done):
+                break
+        if not done:
+            raise DataError("there is no batch to run on", "lower data.batch_size, or give the split more examples")
+
+    def _call(self, iterator: Any) -> int:
+        start = time.perf_counter()
+        num_steps = int(self._run_steps(iterator, tf.constant(self._steps_per_call, tf.int64)))
+        if num_steps == self._steps_per_call:
+            seconds_per_step = (time.perf_counter() - start) / num_steps
+            # At most doubled: the first call builds the graph, and a measured time may be off.
+            self._steps_per_call = max(1, min(2 * num_steps, int(SECONDS_PER_CALL / seconds_per_step)))
+        return num_steps
+
+
+def _compile(step: Callable[[Any], Any], strategy: tf.distribute.Strategy) -> Callable[[Any, tf.Tensor], tf.Tensor]:
+    """A graph of (iterator, most steps) that runs `step` on every replica and returns the number of steps it ran."""
+    # As in Keras, a step's Python is run as it is written, not rewritten by AutoGraph.
+    step = tf.autograph.experimental.do_not_convert(step)
+
+    @tf.function
+    def run_steps(iterator: Any, most_steps: tf.Tensor) -> tf.Tensor:
+        num_steps = tf.zeros((), tf.int64)
+        for _ in tf.range(most_steps):
+            # Whether there is another batch is asked in the graph: an error at the end could cut a step short.
+            batch = iterator.get_next_as_optional()
+            if not batch.has_value():
+                break
+            strategy.run(step, args=(batch.get_value(),))
+            num_steps += 1
+        return num_steps
+
+    return run_steps
+
+
+def _distribute(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return strategy.experimental_distribute_dataset(batches.with_options(options))
+
+
+def _train_epoch(
+    model: keras.Model, train: _Runner, batches: Any, epoch: int, driver: keras.callbacks.CallbackList
+) -> dict[str, float]:
+    """One epoch; the metrics at its end."""
+    model.reset_metrics()
+    logs: dict[str, float] = {}
+    driver.on_train_batch_begin(0)
+
+    def after_call(done: int) -> bool:
+        logs.update(_read_metrics(model))
+        _check_finite(logs, f"in epoch {epoch + 1}, by step {done}")
+        driver.on_train_batch_end(done - 1, logs)
+        return bool(model.stop_training)
+
+    train.run(batches, after_call)
+    return logs
+
+
+def _test(
+    model: keras.Model, test: _Runner, batches: Any, driver: keras.callbacks.CallbackList | None
+) -> dict[str, float]:
+    """One pass over `batches`; the metrics at its end."""
+    driver = driver or keras.callbacks.CallbackList()
+    model.reset_metrics()
+    driver.on_test_begin()
+
+    def after_call(done: int) -> bool:
+        driver.on_test_batch_end(done - 1)
+        return False
+
+    test.run(batches, after_call)
+    logs = _read_metrics(model)
+    driver.on_test_end(logs)
+    return logs
+
+
+def _read_metrics(model: keras.Model) -> dict[str, float]:
+    return {metric.name: float(metric.result()) for metric in model.metrics}
+
+
+def _check_finite(logs: Mapping[str, float], where: str) -> None:
+    broken = [f"{name} is {value}" for name, value in logs.items() if not math.isfinite(value)]
+    if broken:
+        raise RunError(
+            f"training diverged {where}: {', '.join(broken)}",
+            "lower train.optimizer.learning_rate or the weights in losses, or set train.optimizer.global_clipnorm",
+        )

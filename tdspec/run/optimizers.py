@@ -1,0 +1,111 @@
+"""Keras optimizers from plain arguments, the same on any number of replicas.
+
+In: the words of `train.optimizer` and the number of steps. Out: a `keras.optimizers.Optimizer`, not yet built.
+Leaves out: the all-reduce of the update itself, which Keras's optimizers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tdspec.errors import RunError
+
+
+class ReplicaInvariant:
+    """Makes an optimizer compute the same on any number of replicas. Mixed in before a Keras optimizer.
+
+    Two things depend on the replicas in Keras itself. `global_clipnorm` clips each replica's share of the gradient
+    before the shares are summed; here the norm is that of the sum. And an embedding's gradient comes in slices, which
+    Adam squares one by one: two slices of one row count as two rows, and which slices meet depends on the replicas;
+    here slices are summed into whole gradients first.
+
+    Attributes:
+        max_norm: the largest norm of the whole gradient; 0: no limit.
+    """
+
+    max_norm = 0.0
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:
+        """Update the variables; `grads` are this replica's share, whose sum over the replicas is the gradient."""
+        dense = [None if grad is None else tf.convert_to_tensor(grad) for grad in grads]
+        if self.max_norm:
+            scale = _clip_scale([grad for grad in dense if grad is not None], self.max_norm)
+            dense = [None if grad is None else grad * tf.cast(scale, grad.dtype) for grad in dense]
+        super().apply(dense, trainable_variables)  # type: ignore[misc]
+
+
+class Adam(ReplicaInvariant, keras.optimizers.Adam):
+    """Keras's Adam."""
+
+
+class AdamW(ReplicaInvariant, keras.optimizers.AdamW):
+    """Keras's AdamW."""
+
+
+class SGD(ReplicaInvariant, keras.optimizers.SGD):
+    """Keras's SGD."""
+
+
+OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+
+
+def _constant(learning_rate: float, total_steps: int) -> Any:
+    return learning_rate
+
+
+def _cosine(learning_rate: float, total_steps: int) -> Any:
+    return keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=total_steps)
+
+
+SCHEDULES = {"constant": _constant, "cosine": _cosine}
+
+
+def make_optimizer(
+    *,
+    type: str,
+    learning_rate: float,
+    weight_decay: float,
+    momentum: float,
+    global_clipnorm: float,
+    schedule: str,
+    total_steps: int,
+) -> keras.optimizers.Optimizer:
+    """Build an optimizer; call it in the strategy's scope.
+
+    Args:
+        type: a key of `OPTIMIZERS`.
+        learning_rate: the first learning rate.
+        weight_decay: decoupled weight decay; 0: none.
+        momentum: of sgd; 0: none.
+        global_clipnorm: largest norm of the whole gradient; 0: no limit.
+        schedule: a key of `SCHEDULES`.
+        total_steps: steps of the whole run, over which the schedule stretches.
+
+    Raises:
+        RunError: momentum for an optimizer that has none.
+    """
+    arguments: dict[str, Any] = {"learning_rate": SCHEDULES[schedule](learning_rate, total_steps)}
+    if type == "sgd":
+        arguments["momentum"] = momentum
+    elif momentum:
+        raise RunError(f"momentum is {momentum} for {type}, expected 0", "write `type: sgd`, or leave momentum out")
+    # Keras's AdamW has a decay of its own unless told otherwise, and refuses None.
+    if weight_decay or type == "adamw":
+        arguments["weight_decay"] = weight_decay
+    optimizer = OPTIMIZERS[type](**arguments)
+    optimizer.max_norm = global_clipnorm
+    return optimizer
+
+
+def _clip_scale(shares: list[tf.Tensor], max_norm: float) -> tf.Tensor:
+    """The factor that brings the gradient's norm down to `max_norm`: a float32 scalar, NaN for an infinite norm."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync > 1:
+        shares = context.all_reduce(tf.distribute.ReduceOp.SUM, shares)
+    norm = tf.linalg.global_norm([tf.cast(share, tf.float32) for share in shares])
+    # max_norm / max(norm, max_norm); the second summand is 0, or NaN for a norm that is infinite or NaN.
+    return max_norm / tf.maximum(norm, max_norm) + (norm - norm)
