@@ -1,0 +1,188 @@
+"""Rules about methods, terms, tasks and training that the schema cannot say; and the tuple of all rules.
+
+In: `Facts`. Out: problems.
+Leaves out: data (`checks_data.py`), models (`checks_models.py`), what only the built graph can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tdspec.spec.checks_data import DATA_CHECKS
+from tdspec.spec.checks_models import MODEL_CHECKS
+from tdspec.spec.facts import ABSENT, Check, Facts, dig
+from tdspec.spec.problems import Problem
+from tdspec.spec.words import one_of
+
+TERMS = {
+    "scratch": ("task",),
+    "logit": ("task", "logit"),
+    "feature": ("task", "feature"),
+    "fitnet": ("task", "fitnet"),
+    "hybrid": ("task", "logit", "feature"),
+    "talking": ("task", "interaction", "message_consistency", "state_consistency"),
+    "one_way_control": ("task", "interaction", "message_consistency", "state_consistency"),
+}
+CUT_METHODS = frozenset(("feature", "fitnet", "hybrid", "talking", "one_way_control"))
+TALKING_METHODS = frozenset(("talking", "one_way_control"))
+LOGIT_METHODS = frozenset(("logit", "hybrid"))
+
+
+def _teacher_needed(facts: Facts) -> Iterator[Problem]:
+    method = facts.values["method"]
+    if method != "scratch" and "teacher" not in facts.values:
+        message = f"found nothing, expected a mapping, since the method is '{method}'"
+        yield Problem(("teacher",), "method", message, "write teacher:, or method: scratch")
+
+
+def _cuts_needed(facts: Facts) -> Iterator[Problem]:
+    method = facts.values["method"]
+    for side, model in facts.sides():
+        if method in CUT_METHODS and "cut" not in model:
+            message = f"found nothing, expected a mapping, since the method '{method}' compares hidden states"
+            hint = "write cut: {low: 1, high: 2}; `tdspec layers` lists where it can be"
+            yield Problem((side, "cut"), "method", message, hint)
+
+
+def _cuts_in_order(facts: Facts) -> Iterator[Problem]:
+    interprets = facts.values["method"] in TALKING_METHODS and facts.values["communication"]["iterations"] > 0
+    for side, model in facts.sides():
+        if "cut" not in model:
+            continue
+        low, high = model["cut"]["low"], model["cut"]["high"]
+        if isinstance(low, int) and isinstance(high, int) and low > high:
+            yield Problem((side, "cut", "low"), "cut", f"found {low}, expected at most high, which is {high}")
+        elif low == high and interprets:
+            message = f"found {high}, the same as low, expected at least one layer between them"
+            hint = "an iteration runs the layers between low and high; raise high, or write iterations: 0"
+            yield Problem((side, "cut", "high"), "cut", message, hint)
+
+
+def _unused_terms(facts: Facts) -> Iterator[Problem]:
+    method = facts.values["method"]
+    if method == "scratch" and "teacher" in facts.values:
+        return  # a control: the spec of another method, run without its teacher
+    for term in facts.values["losses"]:
+        if term not in TERMS[method] and facts.is_written("losses", term):
+            message = f"found a term that the method '{method}' does not have, expected {one_of(TERMS[method])}"
+            yield Problem(("losses", term), "no-effect", message, severity="warning", at_key=True)
+    silent = facts.values["communication"]["iterations"] == 0 and method in TALKING_METHODS
+    if silent and facts.is_written("losses", "interaction"):
+        message = "found a term of the iterations, expected iterations above 0"
+        yield Problem(("losses", "interaction"), "no-effect", message, severity="warning", at_key=True)
+
+
+def _unused_iterations(facts: Facts) -> Iterator[Problem]:
+    method = facts.values["method"]
+    control = method == "scratch" and "teacher" in facts.values
+    if method not in TALKING_METHODS and not control and facts.is_written("communication", "iterations"):
+        message = f"found iterations for the method '{method}', expected the method 'talking' or 'one_way_control'"
+        path = ("communication", "iterations")
+        yield Problem(path, "no-effect", message, severity="warning", at_key=True)
+
+
+def _something_optimised(facts: Facts) -> Iterator[Problem]:
+    losses, method = facts.values["losses"], facts.values["method"]
+    silent = facts.values["communication"]["iterations"] == 0
+    terms = [term for term in TERMS[method] if not (silent and term == "interaction")]
+    if all(losses[term]["weight"] == 0 for term in terms):
+        message = f"found weight 0 for every term of the method '{method}', expected one above 0"
+        yield Problem(("losses",), "losses", message, f"the terms are {one_of(terms)}", at_key=True)
+
+
+def _logit_distance(facts: Facts) -> Iterator[Problem]:
+    logit, task = facts.values["losses"]["logit"], facts.values["task"]["type"]
+    if facts.values["method"] not in LOGIT_METHODS:
+        return
+    path = ("losses", "logit")
+    if logit["distance"] == "kl" and task == "regression":
+        message = "found 'kl' for a regression, expected 'auto' or 'l2'"
+        yield Problem((*path, "distance"), "losses", message, "kl compares classes; a number is compared by l2")
+    l2 = logit["distance"] == "l2" or (logit["distance"] == "auto" and task == "regression")
+    if l2 and facts.is_written(*path, "temperature"):
+        message = "found a temperature, expected none beside the distance l2"
+        yield Problem((*path, "temperature"), "no-effect", message, severity="warning", at_key=True)
+
+
+def _teacher_predicts(facts: Facts) -> Iterator[Problem]:
+    method, teacher = facts.values["method"], facts.values.get("teacher")
+    if method not in LOGIT_METHODS or teacher is None or "spec" in teacher["backbone"]:
+        return
+    if teacher["head"] != "own":
+        message = f"found '{teacher['head']}', expected 'own', since the method '{method}' compares predictions"
+        hint = "write head: own where the backbone's output is the prediction, or give the teacher by spec:"
+        yield Problem(("teacher", "head"), "method", message, hint)
+
+
+def _teacher_agrees(facts: Facts) -> Iterator[Problem]:
+    reference = facts.references.get("teacher")
+    if facts.values["method"] not in LOGIT_METHODS or reference is None:
+        return
+    ours, theirs = facts.values["task"], reference["task"]
+    path, file = ("teacher", "backbone", "spec"), facts.values["teacher"]["backbone"]["spec"]
+    counts = (ours["num_classes"], theirs["num_classes"])
+    if ours["type"] != theirs["type"]:
+        message = f"found the task '{theirs['type']}' in {file}, expected '{ours['type']}', this spec's task.type"
+        yield Problem(path, "task", message, "methods logit and hybrid compare predictions of one task")
+    elif "auto" not in counts and counts[0] != counts[1]:
+        message = f"found {counts[1]} classes in {file}, expected {counts[0]}, this spec's task.num_classes"
+        yield Problem(path, "task", message, "methods logit and hybrid compare predictions of one task")
+
+
+def _momentum(facts: Facts) -> Iterator[Problem]:
+    optimizer = facts.values["train"]["optimizer"]
+    path = ("train", "optimizer", "momentum")
+    if optimizer["type"] != "sgd" and facts.is_written(*path):
+        message = f"found momentum for the optimizer '{optimizer['type']}', expected it only for 'sgd'"
+        yield Problem(path, "train", message, "delete it, or write type: sgd", at_key=True)
+
+
+def _replicas(facts: Facts) -> Iterator[Problem]:
+    train, path = facts.values["train"], ("train", "replicas")
+    if train["strategy"] == "none" and facts.is_written(*path):
+        message = f"found {train['replicas']} for the strategy 'none', expected it only for 'mirrored'"
+        yield Problem(path, "train", message, "write strategy: mirrored, or delete replicas", at_key=True)
+
+
+def _batch_divides(facts: Facts) -> Iterator[Problem]:
+    replicas, batch_size = facts.values["train"]["replicas"], facts.values["data"]["batch_size"]
+    if facts.values["train"]["strategy"] == "mirrored" and replicas != "auto" and batch_size % replicas:
+        message = f"found {batch_size}, expected a multiple of train.replicas, which is {replicas}"
+        smaller = batch_size - batch_size % replicas
+        hint = f"write {smaller or replicas} or {smaller + replicas}" if smaller else f"write {replicas}"
+        yield Problem(("data", "batch_size"), "train", message, hint)
+
+
+def _name(facts: Facts) -> Iterator[Problem]:
+    name = dig(facts.values, ("name",))
+    if name is not ABSENT and name != name.strip():
+        yield Problem(("name",), "value", f"found the text {name!r}, expected no line break at its end")
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(("name",), _name),
+    Check(("method", "teacher"), _teacher_needed),
+    Check(("method",), _cuts_needed),
+    Check(("method", "communication"), _cuts_in_order),
+    Check(("method", "losses", "communication", "teacher"), _unused_terms),
+    Check(("method", "communication", "teacher"), _unused_iterations),
+    Check(("method", "losses", "communication"), _something_optimised),
+    Check(("method", "losses", "task"), _logit_distance),
+    Check(("method", "teacher"), _teacher_predicts),
+    Check(("method", "teacher", "task"), _teacher_agrees),
+    Check(("train",), _momentum),
+    Check(("train",), _replicas),
+    Check(("train", "data"), _batch_divides),
+    *DATA_CHECKS,
+    *MODEL_CHECKS,
+)
+
+
+def run_checks(facts: Facts, refused: frozenset[str]) -> list[Problem]:
+    """What every rule finds.
+
+    Args:
+        facts: the spec.
+        refused: sections that the schema refuses; rules that read them do not run.
+    """
+    return [problem for check in CHECKS if refused.isdisjoint(check.reads) for problem in check.run(facts)]

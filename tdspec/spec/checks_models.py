@@ -1,0 +1,126 @@
+"""Rules about teacher and student that the schema cannot say.
+
+In: `Facts`. Out: problems.
+Leaves out: whether classes, presets, files and layers exist (`graph/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tdspec.spec.facts import Check, Facts
+from tdspec.spec.problems import Problem
+
+KINDS = ("class", "preset", "application", "file", "mlp", "spec")
+OWN_KINDS = frozenset(("preset", "file", "spec"))
+WEIGHTS_NEEDED = {
+    "class": ("weights: {preset: NAME} or {file: PATH}", "write where its weights come from, or weights: random"),
+    "application": ("weights: imagenet or {file: PATH}", "write weights: imagenet, {file: PATH}, or random"),
+    "mlp": ("weights: {file: PATH}", "write weights: {file: PATH}, or give the teacher by spec:, or weights: random"),
+}
+
+
+def kind_of(backbone: Mapping[str, Any]) -> str:
+    """The way in which a backbone is given: one of KINDS."""
+    return next(kind for kind in KINDS if kind in backbone)
+
+
+def reads_image(facts: Facts, side: str) -> bool:
+    """Whether a side's model reads an image rather than the columns of a table."""
+    backbone = facts.values[side]["backbone"]
+    reference = facts.references.get(side)
+    if "spec" in backbone and reference is not None:
+        backbone = reference["student"]["backbone"]
+    return not ("mlp" in backbone and backbone["mlp"]["features"])
+
+
+def _weights_known(facts: Facts) -> Iterator[Problem]:
+    for side, model in facts.sides():
+        kind, path = kind_of(model["backbone"]), (side, "backbone", "weights")
+        if "weights" not in model["backbone"]:
+            wanted, hint = WEIGHTS_NEEDED[kind]
+            yield Problem(path, "weights", f"found nothing, expected {wanted}, for a trained teacher", hint)
+        elif model["backbone"]["weights"] == "random" and side == "teacher" and kind != "spec":
+            message = "found 'random', expected trained weights: this teacher knows nothing"
+            yield Problem(path, "weights", message, severity="warning")
+
+
+def _weights_fit(facts: Facts) -> Iterator[Problem]:
+    for side, model in facts.sides():
+        kind, weights = kind_of(model["backbone"]), model["backbone"].get("weights")
+        path = (side, "backbone", "weights")
+        if kind == "spec" and weights != "own":
+            message = "found other weights, expected 'own', those of the spec's trained student"
+            yield Problem(path, "weights", message, "delete weights")
+        elif weights == "own" and kind not in OWN_KINDS:
+            message = f"found 'own' for a backbone given by {kind}, expected it only for preset, file or spec"
+            yield Problem(path, "weights", message, f"a backbone given by {kind} comes without weights")
+        elif weights == "imagenet" and kind != "application":
+            message = f"found 'imagenet' for a backbone given by {kind}, expected it only for application"
+            yield Problem(path, "weights", message, "write {preset: NAME} or {file: PATH}")
+        elif isinstance(weights, dict) and "preset" in weights and kind not in {"class", "preset"}:
+            message = f"found a preset for a backbone given by {kind}, expected it only for class"
+            yield Problem(path, "weights", message, "write {file: PATH}")
+
+
+def _spec_says_all(facts: Facts) -> Iterator[Problem]:
+    for side, model in facts.sides():
+        for key in ("input", "head"):
+            if "spec" in model["backbone"] and facts.is_written(side, key):
+                message = f"found {key} beside a backbone given by spec, expected none: the spec says it"
+                yield Problem((side, key), "backbone", message, "delete it", at_key=True)
+
+
+def _batch_norm(facts: Facts) -> Iterator[Problem]:
+    for side, model in facts.sides():
+        kind = kind_of(model["backbone"])
+        if kind in {"mlp", "spec"} and "batch_norm_epsilon" in model["backbone"]:
+            path = (side, "backbone", "batch_norm_epsilon")
+            message = f"found it for a backbone given by {kind}, expected none"
+            yield Problem(path, "backbone", message, "delete it", at_key=True)
+
+
+def _input_read(facts: Facts) -> Iterator[Problem]:
+    for side, model in facts.sides():
+        by_spec = "spec" in model["backbone"]
+        if not by_spec and not reads_image(facts, side) and facts.is_written(side, "input"):
+            message = "found input for a model that reads the columns of mlp.features, expected none"
+            yield Problem((side, "input"), "input", message, "delete input, or delete features", at_key=True)
+
+
+def _channels(facts: Facts) -> Iterator[Problem]:
+    for side, model in facts.sides():
+        channels = model["input"]["channels"]
+        for key in ("mean", "std"):
+            count = len(model["input"][key])
+            if count not in {1, channels}:
+                wanted = "1 number" if channels == 1 else f"1 or {channels}, one a channel"
+                yield Problem((side, "input", key), "input", f"found a list of {count}, expected {wanted}")
+
+
+def _scale(facts: Facts) -> Iterator[Problem]:
+    for side, model in facts.sides():
+        low, high = model["input"]["scale"]
+        if low == high:
+            message = f"found {low} for black and for white, expected two different numbers"
+            yield Problem((side, "input", "scale"), "input", message, "write [0, 1], [-1, 1] or [0, 255]")
+
+
+def _augment(facts: Facts) -> Iterator[Problem]:
+    sides = [side for side, _ in facts.sides()]
+    if facts.values["data"]["augment"] and not any(reads_image(facts, side) for side in sides):
+        message = "found changes of images for models that read columns, expected none"
+        yield Problem(("data", "augment"), "input", message, "delete augment")
+
+
+MODEL_CHECKS: tuple[Check, ...] = (
+    Check((), _weights_known),
+    Check((), _weights_fit),
+    Check((), _spec_says_all),
+    Check((), _batch_norm),
+    Check((), _input_read),
+    Check((), _channels),
+    Check((), _scale),
+    Check(("data", "teacher", "student"), _augment),
+)

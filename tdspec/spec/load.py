@@ -1,0 +1,204 @@
+"""From a file to a checked `Document`.
+
+In: the path of a spec, and overrides. Out: `Document`, or `SpecError` with every problem of the file.
+Leaves out: whether data, presets and weights exist; only the specs that a spec names are read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tdspec.errors import Diagnostic, SpecError
+from tdspec.spec.build import build_spec
+from tdspec.spec.checks import run_checks
+from tdspec.spec.checks_models import OWN_KINDS, kind_of
+from tdspec.spec.facts import Facts
+from tdspec.spec.hashing import content_hash
+from tdspec.spec.model import Spec
+from tdspec.spec.overrides import apply_overrides
+from tdspec.spec.paths import SIDES
+from tdspec.spec.problems import Problem
+from tdspec.spec.reader import fatal, read_file
+from tdspec.spec.scalars import TRUTH_WORDS
+from tdspec.spec.schema import fill, schema
+from tdspec.spec.source import KeyPath, Node, Source, dotted, parse_dotted, plain_data
+from tdspec.spec.violations import suggested_sections, violations
+from tdspec.spec.words import found as in_words
+
+MAX_TEACHERS = 16
+
+
+@dataclass(frozen=True)
+class Document:
+    """A checked spec.
+
+    Attributes:
+        spec: what later stages read; paths in it are absolute.
+        values: the spec as plain data with every default, losses as mappings, paths as written.
+        source: the places of the text.
+        warnings: what is doubtful.
+        sha256: hash of the content, wherever the spec lies.
+    """
+
+    spec: Spec
+    values: Mapping[str, Any]
+    source: Source
+    warnings: tuple[Diagnostic, ...]
+    sha256: str
+
+    def error(self, key: str, message: str, hint: str = "", rule: str = "graph") -> SpecError:
+        """An error of a later stage about a key of this spec.
+
+        Args:
+            key: the dotted key path, such as "student.cut.high".
+            message: what was found and what was expected, lower case, no full stop.
+            hint: how to mend it, or "".
+            rule: a short stable identifier.
+        """
+        place = self.source.place(parse_dotted(key))
+        return SpecError((Diagnostic(place, "error", rule, key, message, hint),))
+
+
+def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Document:
+    """Read and check a spec.
+
+    Args:
+        path: the YAML file.
+        overrides: "key.path=value" texts, the values YAML.
+
+    Raises:
+        SpecError: the file is no valid spec; holds all problems.
+        UsageError: an override without "=".
+    """
+    document, diagnostics = _examine(os.fspath(path), overrides, ())
+    if document is None:
+        raise SpecError(diagnostics)
+    return document
+
+
+def check(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> tuple[Diagnostic, ...]:
+    """All errors and warnings of a spec, sorted by place; see `load`."""
+    try:
+        return _examine(os.fspath(path), overrides, ())[1]
+    except SpecError as error:
+        return error.diagnostics
+
+
+class _Reference(NamedTuple):
+    """A spec that a backbone names: its document, or why there is none."""
+
+    document: Document | None
+    problem: Problem | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def _examine(
+    file: str, overrides: Sequence[str], chain: tuple[str, ...]
+) -> tuple[Document | None, tuple[Diagnostic, ...]]:
+    """A spec's document, unless it has errors, and all diagnostics; raises SpecError where the file cannot be read."""
+    source, reading = _read(file, overrides)
+    written: dict[str, Any] = plain_data(source.root)
+    unread = tuple(item.key for item in reading if item.rule != "duplicate-key")
+    problems = [item for item in violations(written) if not _is_within(dotted(item.path), unread)]
+    refused = frozenset(str(item.path[0]) for item in problems if item.path) | suggested_sections(problems)
+    refused |= {key.partition(".")[0] for key in unread}
+    values = _resolve(written, refused)
+    references = {
+        side: _examine_reference(side, values, file, (*chain, os.path.realpath(file)))
+        for side in SIDES
+        if side in values and "spec" in values[side]["backbone"]
+    }
+    documents = {side: item.document for side, item in references.items() if item.document}
+    facts = Facts(written, values, {side: document.values for side, document in documents.items()})
+    problems += run_checks(facts, refused)
+    problems += [item.problem for item in references.values() if item.problem]
+    problems += _ambiguous_texts(source)
+    found = [*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems))]
+    found += [diagnostic for item in references.values() for diagnostic in item.diagnostics]
+    diagnostics = tuple(sorted(dict.fromkeys(found), key=lambda item: (item.place, item.key)))
+    if any(item.severity == "error" for item in diagnostics):
+        return None, diagnostics
+    spec = build_spec(values, os.path.dirname(os.path.abspath(file)))
+    sha256 = content_hash(values, {side: document.sha256 for side, document in documents.items()})
+    return Document(spec, values, source, diagnostics, sha256), diagnostics
+
+
+def _read(file: str, overrides: Sequence[str]) -> tuple[Source, tuple[Diagnostic, ...]]:
+    root, reading = read_file(Path(file), file)
+    if root.value is None:
+        raise fatal(root.place, "empty", "found nothing, expected a spec", "`tdspec init` writes one")
+    if not isinstance(root.value, dict):
+        raise fatal(root.place, "value", f"found {in_words(plain_data(root))}, expected a mapping")
+    changed, more = apply_overrides(root, overrides)
+    return Source(file, changed), (*reading, *more)
+
+
+def _is_within(key: str, keys: Sequence[str]) -> bool:
+    return any(key == outer or key.startswith((f"{outer}.", f"{outer}[")) for outer in keys)
+
+
+def _resolve(written: Mapping[str, Any], refused: frozenset[str]) -> dict[str, Any]:
+    """Every default filled in; sections that the schema refuses are absent."""
+    known = schema()["properties"]
+    sound = {key: value for key, value in written.items() if key in known and key not in refused}
+    values = {key: value for key, value in fill(schema(), sound).items() if key not in refused}
+    order = list(schema()["$defs"]["backbone"]["properties"])
+    for side in SIDES:
+        if side in values:
+            backbone = {**_default_weights(side, values[side]["backbone"]), **values[side]["backbone"]}
+            values[side]["backbone"] = {key: backbone[key] for key in order if key in backbone}
+    return values
+
+
+def _default_weights(side: str, backbone: Mapping[str, Any]) -> dict[str, str]:
+    """What the schema cannot say, since it depends on the side and on the kind of backbone."""
+    if kind_of(backbone) in OWN_KINDS:
+        return {"weights": "own"}
+    return {"weights": "random"} if side == "student" else {}
+
+
+def _examine_reference(side: str, values: Mapping[str, Any], file: str, chain: tuple[str, ...]) -> _Reference:
+    text = values[side]["backbone"]["spec"]
+    path = (side, "backbone", "spec")
+    other = os.path.normpath(os.path.join(os.path.dirname(file), os.path.expanduser(text)))
+    if os.path.realpath(other) in chain:
+        message = f"found '{text}', which is this spec or learns from it, expected no circle of teachers"
+        return _Reference(None, Problem(path, "spec-cycle", message))
+    if len(chain) > MAX_TEACHERS:
+        message = f"found more than {MAX_TEACHERS} specs that teach each other in turn, expected few"
+        return _Reference(None, Problem(path, "spec-cycle", message))
+    try:
+        document, diagnostics = _examine(other, (), chain)
+    except SpecError as error:
+        first = error.diagnostics[0]
+        if first.rule == "file" and first.place.file == other:
+            return _Reference(None, Problem(path, "file", f"{first.message} at '{text}'", first.hint))
+        return _Reference(None, None, error.diagnostics)
+    return _Reference(document, None, tuple(item for item in diagnostics if item.severity == "error"))
+
+
+def _ambiguous_texts(source: Source) -> Iterator[Problem]:
+    """Unquoted yes, no, on and off where any value may stand: in a config and in a filter."""
+    for outer in (("data", "where"), *((side, "backbone", "config") for side in SIDES)):
+        for path, node in _leaves(source.root, outer, ()):
+            if node.plain and node.value in TRUTH_WORDS:
+                truth = "true" if node.value.lower() in {"yes", "on"} else "false"
+                hint = f"write '{node.value}' in quotes for text, or {truth}"
+                message = f"found {node.value}, which is text here, expected quotes or {truth}"
+                yield Problem(path, "ambiguous-text", message, hint, severity="warning")
+
+
+def _leaves(node: Node, inside: KeyPath, path: KeyPath) -> Iterator[tuple[KeyPath, Node]]:
+    if isinstance(node.value, dict):
+        for key, entry in node.value.items():
+            if not inside or key == inside[0]:
+                yield from _leaves(entry.node, inside[1:], (*path, key))
+    elif isinstance(node.value, list) and not inside:
+        for index, item in enumerate(node.value):
+            yield from _leaves(item, (), (*path, index))
+    elif not inside:
+        yield path, node
