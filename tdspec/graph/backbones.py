@@ -1,0 +1,242 @@
+"""Backbones: functional Keras models without a head, built from plain arguments, without weights and without a network.
+
+In: a class and its config, a preset, an application, a file, or the widths of an MLP. Out: a `Backbone`.
+Leaves out: loading weights (`weights.py`), preprocessing and head (`models.py`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+
+from tdspec.errors import GraphError
+from tdspec.graph.presets import preset_folder
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table column as a model reads it: kind "id", "ids" or "number"; `size` is None for a number."""
+
+    name: str
+    kind: str
+    size: int | None
+    dim: int
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A model without a head.
+
+    Attributes:
+        model: functional; its input is one image, or a mapping of columns.
+        kind: what a person calls it, such as "ViTBackbone".
+        size: (height, width) of the image it reads, or None for columns.
+        columns: the columns it reads, or () for an image.
+    """
+
+    model: keras.Model
+    kind: str
+    size: tuple[int, int] | None
+    columns: tuple[Column, ...] = ()
+
+
+Size = tuple[int, int] | None
+
+
+def _suggestion(word: str, words: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
+def hub_class(class_name: str, config: Mapping[str, Any], *, size: Size, channels: int) -> Backbone:
+    """A keras-hub backbone from its class and config.
+
+    Args:
+        class_name: such as "ViTBackbone".
+        config: arguments of its constructor; `image_shape` may be left out, it is (*size, channels).
+        size: (height, width), or None for that of the config.
+        channels: of the image.
+
+    Raises:
+        GraphError: no such class, or the class refuses the config.
+    """
+    classes = {name: cls for name, cls in vars(keras_hub.models).items() if name.endswith("Backbone")}
+    if class_name not in classes:
+        raise GraphError(f"keras-hub has no class '{class_name}'", _suggestion(class_name, classes))
+    backbone_class = classes[class_name]
+    parameters = inspect.signature(backbone_class.__init__).parameters
+    unknown = [name for name in config if name not in parameters]
+    if unknown:
+        raise GraphError(f"{class_name} has no argument '{unknown[0]}'", _suggestion(unknown[0], parameters))
+    arguments = dict(config)
+    if "image_shape" in parameters:
+        arguments["image_shape"] = _image_shape(config, parameters["image_shape"].default, size, channels)
+    missing = [
+        name
+        for name, parameter in parameters.items()
+        if name != "self"
+        and name not in arguments
+        and parameter.default is inspect.Parameter.empty
+        and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    if missing:
+        raise GraphError(f"{class_name} needs the argument{'s'[: len(missing) > 1]} {', '.join(missing)}")
+    try:
+        model = backbone_class(**arguments)
+    except (TypeError, ValueError, AttributeError, IndexError, KeyError, ZeroDivisionError) as error:
+        raise GraphError(f"{class_name} refuses its config: {_first_line(error)}") from error
+    return Backbone(model, class_name, _settled_size(model, size))
+
+
+def _image_shape(config: Mapping[str, Any], default: Any, size: Size, channels: int) -> tuple[int | None, ...]:
+    if "image_shape" not in config:
+        if size is not None:
+            return (*size, channels)
+        if default is inspect.Parameter.empty or default is None or None in default:
+            raise GraphError("the size of the image is not known", "write input.size: [height, width]")
+        return tuple(default)
+    shape = tuple(config["image_shape"])
+    if size is not None and shape[:2] != size:
+        raise GraphError(f"config.image_shape {list(shape)} differs from input.size {list(size)}", "write one of the two")
+    return shape
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error.args[0] if error.args else error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _settled_size(model: keras.Model, size: Size) -> tuple[int, int]:
+    shape = model.inputs[0].shape
+    if len(model.inputs) != 1 or len(shape) != 4:
+        names = ", ".join(tensor.name for tensor in model.inputs)
+        raise GraphError(f"the model does not read one image, its inputs are {names}")
+    own = None if None in shape[1:3] else (int(shape[1]), int(shape[2]))
+    if size is None and own is None:
+        raise GraphError("the size of the image is not known", "write input.size: [height, width]")
+    if size is not None and own is not None and size != own:
+        raise GraphError(f"the model reads images of {own[0]} x {own[1]}, input.size is {size[0]} x {size[1]}")
+    return size or own  # type: ignore[return-value]
+
+
+def hub_preset(preset: str, *, size: Size, channels: int) -> Backbone:
+    """A keras-hub backbone from a preset's config, which must be on this machine.
+
+    Args:
+        preset: a local folder, or the name of a preset that was fetched.
+
+    Raises:
+        GraphError: it is not on this machine, or cannot be read.
+    """
+    folder = preset_folder(preset)
+    try:
+        model = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise GraphError(f"preset '{preset}' cannot be read: {_first_line(error)}") from error
+    return Backbone(model, type(model).__name__, _settled_size(model, size))
+
+
+def application(name: str, *, size: Size, channels: int) -> Backbone:
+    """A keras.applications model without its classifier and without its own preprocessing.
+
+    Raises:
+        GraphError: no such model, or it cannot take this size.
+    """
+    names = [word for word in dir(keras.applications) if word[:1].isupper()]
+    if name not in names:
+        raise GraphError(f"keras.applications has no '{name}'", _suggestion(name, names))
+    build = getattr(keras.applications, name)
+    if size is None:
+        size = (224, 224)
+    options = {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(build).parameters else {}
+    try:
+        model = build(include_top=False, weights=None, input_shape=(*size, channels), **options)
+    except ValueError as error:
+        raise GraphError(f"{name} refuses an input of {size[0]} x {size[1]}: {_first_line(error)}") from error
+    return Backbone(model, name, size)
+
+
+def keras_file(file: str, *, size: Size, channels: int) -> Backbone:
+    """The architecture of a .keras file, read in safe mode; its weights stay where they are.
+
+    Raises:
+        GraphError: the file is missing, no .keras file, holds code, or is no functional model.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise GraphError(f"no file '{file}'")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+        config.pop("compile_config", None)
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise GraphError(f"'{path.name}' cannot be read as a .keras file in safe mode: {_first_line(error)}") from error
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if not hasattr(model, "inputs") or len(model.outputs) != 1:
+        raise GraphError(f"'{path.name}' holds no functional model with one output")
+    return Backbone(model, path.stem, _settled_size(model, size))
+
+
+def mlp_on_image(units: Iterable[int], dropout: float, *, size: Size, channels: int) -> Backbone:
+    """Dense layers with ReLU on a flattened image.
+
+    Raises:
+        GraphError: the size of the image is not known.
+    """
+    if size is None:
+        raise GraphError("the size of the image is not known", "write input.size: [height, width]")
+    image = keras.Input((*size, channels), name="pixels")
+    return Backbone(keras.Model(image, _dense(keras.layers.Flatten(name="flatten")(image), units, dropout), name="mlp"), "MLP", size)
+
+
+def mlp_on_columns(units: Iterable[int], dropout: float, columns: tuple[Column, ...]) -> Backbone:
+    """Dense layers with ReLU on the columns of a table, each embedded or standardised, joined in order."""
+    inputs, parts = {}, []
+    for column in columns:
+        inputs[column.name], part = COLUMN_LAYERS[column.kind](column)
+        parts.append(part)
+    joined = keras.layers.Concatenate(name="columns")(parts) if len(parts) > 1 else parts[0]
+    return Backbone(keras.Model(inputs, _dense(joined, units, dropout), name="mlp"), "MLP", None, columns)
+
+
+def _dense(x: keras.KerasTensor, units: Iterable[int], dropout: float) -> keras.KerasTensor:
+    for number, width in enumerate(units, start=1):
+        x = keras.layers.Dense(width, activation="relu", name=f"dense_{number}")(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x)
+    return x
+
+
+def _embedded_id(column: Column) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    entry = keras.Input((), dtype="int32", name=column.name)
+    return entry, keras.layers.Embedding(column.size, column.dim, name=f"{column.name}_embedding")(entry)
+
+
+def _embedded_ids(column: Column) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The mean embedding of the ids that are there; -1 pads."""
+    entry = keras.Input((None,), dtype="int32", name=column.name)
+    counts = keras.ops.sum(keras.ops.one_hot(entry, column.size, dtype="float32"), axis=1)
+    shares = counts / keras.ops.maximum(keras.ops.sum(counts, axis=1, keepdims=True), 1.0)
+    return entry, keras.layers.Dense(column.dim, use_bias=False, name=f"{column.name}_embedding")(shares)
+
+
+def _number(column: Column) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    entry = keras.Input((), dtype="float32", name=column.name)
+    scaled = keras.layers.Rescaling(1.0 / column.std, -column.mean / column.std, name=f"{column.name}_scaled")(entry)
+    return entry, keras.layers.Reshape((1,), name=f"{column.name}_column")(scaled)
+
+
+COLUMN_LAYERS = {"id": _embedded_id, "ids": _embedded_ids, "number": _number}

@@ -1,0 +1,215 @@
+"""The Distiller: the distillation graph as a Keras model with its own training step.
+
+In: a functional graph from features to the tensors that terms compare, and the terms. Out: a `keras.Model` for `fit`, or for
+the loop of `run/`, under any tf.distribute strategy.
+Leaves out: building the graph (`compiler.py`), optimizers, checkpoints and the loop over epochs (`run/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tdspec.graph.codecs import Codec
+from tdspec.graph.cuts import Segments
+from tdspec.graph.distances import DISTANCES, TASK_LOSSES
+from tdspec.graph.methods import Term
+
+Tensor = Any
+
+
+def _accuracy() -> keras.metrics.Metric:
+    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+
+
+def _binary_accuracy() -> keras.metrics.Metric:
+    return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+
+
+def _rmse() -> keras.metrics.Metric:
+    return keras.metrics.RootMeanSquaredError(name="rmse")
+
+
+# The figure a task is judged by, and whether more is better.
+TASK_METRICS: dict[str, tuple[Callable[[], keras.metrics.Metric], bool]] = {
+    "classification": (_accuracy, True),
+    "regression": (_rmse, False),
+    "binary": (_binary_accuracy, True),
+    "multilabel": (_binary_accuracy, True),
+}
+
+
+def sum_over_replicas(values: Tensor) -> Tensor:
+    """Sum (batch, ...) over the batch and over all replicas, gradient included."""
+    total = ops.sum(values, axis=0)
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return total
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, total)
+
+
+class Distiller(keras.Model):
+    """A student being distilled.
+
+    `fit` trains the student and the codecs on every term at once, with one forward pass of each model a step. `evaluate` and
+    `predict` run the student alone and change nothing.
+
+    Args:
+        inputs: named keras.Inputs.
+        tensors: what the terms compare, by name, and "student_prediction".
+        terms: the objective.
+        task_type: "classification", "regression", "binary" or "multilabel".
+        student: features -> prediction; what is evaluated and exported.
+        teacher: features -> prediction or features, frozen here; None without one.
+        student_segments, teacher_segments: the models in three parts; None where not cut.
+        student_codec, teacher_codec: E and D of each side; None where the method has none.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, keras.KerasTensor],
+        tensors: Mapping[str, keras.KerasTensor],
+        terms: tuple[Term, ...],
+        *,
+        task_type: str,
+        student: keras.Model,
+        teacher: keras.Model | None,
+        student_segments: Segments | None,
+        teacher_segments: Segments | None,
+        student_codec: Codec | None,
+        teacher_codec: Codec | None,
+        name: str,
+    ):
+        super().__init__(inputs=dict(inputs), outputs=dict(tensors), name=name)
+        self.terms = terms
+        self.task_type = task_type
+        self.student = student
+        self.teacher = teacher
+        self.student_segments, self.teacher_segments = student_segments, teacher_segments
+        self.student_codec, self.teacher_codec = student_codec, teacher_codec
+        self._features = tuple(student.input)
+        self._distances = {term.name: self._distance(term) for term in terms}
+        self._term_means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self._distances)}
+        make_metric, self.more_is_better = TASK_METRICS[task_type]
+        self._task_metric = make_metric()
+        self._task_mean = self._term_means.get("task") or keras.metrics.Mean(name="task")
+        self.trained_variables = _unique(
+            variable for operation in self.operations for variable in getattr(operation, "trainable_variables", ())
+        )
+
+    def _distance(self, term: Term) -> Callable[..., Tensor]:
+        function = TASK_LOSSES[self.task_type][1] if term.name == "task" else DISTANCES[term.distance]
+        return partial(function, across=sum_over_replicas, **term.options)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The mean of each term, of the whole objective, and the task's figure, in the order they are logged."""
+        return [*_unique([*self._term_means.values(), self._task_mean]), self._task_metric]
+
+    @property
+    def task_metric(self) -> keras.metrics.Metric:
+        """The figure the task is judged by."""
+        return self._task_metric
+
+    def compile(self, optimizer: Any = "adam", **options: Any) -> None:
+        """Configure training; losses and metrics are the spec's and cannot be given.
+
+        Args:
+            optimizer: a Keras optimizer.
+            options: `run_eagerly` and `steps_per_execution`, as for keras.Model.
+        """
+        super().compile(optimizer=optimizer, jit_compile=False, **options)
+        self.optimizer.build(self.trained_variables)
+
+    def term_values(self, tensors: Mapping[str, Tensor], label: Tensor, sample_weight: Tensor) -> dict[str, Tensor]:
+        """Every term of a batch before its weight, one value an example.
+
+        Args:
+            tensors: what calling the Distiller returns.
+            label: (batch,) or (batch, classes).
+            sample_weight: (batch,); weighs the task's term only.
+
+        Returns:
+            By name, (batch,) float32; the mean over the examples of all replicas is the term.
+        """
+        known = {**tensors, "label": label}
+        values = {}
+        for term in self.terms:
+            distance = self._distances[term.name]
+            pairs = zip(term.target, term.prediction, strict=True)
+            value = sum(distance(known[target], known[prediction]) for target, prediction in pairs)
+            values[term.name] = value * sample_weight if term.name == "task" else value
+        return values
+
+    def _loss_share(self, values: Mapping[str, Tensor], sample_weight: Tensor) -> Tensor:
+        """This replica's part of the objective; the parts of all replicas add up to it.
+
+        The optimizer adds gradients up over replicas, so each term is divided by what all replicas hold.
+        """
+        one = ops.ones_like(sample_weight)
+        shares = []
+        for term in self.terms:
+            count = sum_over_replicas(sample_weight if term.name == "task" else one)
+            shares.append(term.weight * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon()))
+        return sum(shares)
+
+    def train_step(self, data: Any) -> dict[str, Tensor]:
+        """One step on a batch (features, label) or (features, label, sample_weight); returns the running means."""
+        features, label, sample_weight = _unpacked(data)
+        with tf.GradientTape() as tape:
+            tensors = self(features, training=True)
+            values = self.term_values(tensors, label, sample_weight)
+            share = self._loss_share(values, sample_weight)
+            scaled = self.optimizer.scale_loss(share)
+        variables = [variable.value for variable in self.trained_variables]
+        gradients = tape.gradient(scaled, variables)
+        pairs = zip(gradients, self.trained_variables, strict=True)
+        self.optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
+        self._record(values, share, sample_weight)
+        self._task_metric.update_state(label, tensors["student_prediction"], sample_weight)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _record(self, values: Mapping[str, Tensor], share: Tensor, sample_weight: Tensor) -> None:
+        context = tf.distribute.get_replica_context()
+        num_replicas = 1 if context is None else context.num_replicas_in_sync
+        self._term_means["loss"].update_state(share * num_replicas)
+        for name, value in values.items():
+            if name == "task":
+                # `value` is weighted already: the mean weighs by count, so hand it the sum over the weights.
+                self._mean_of_weighted(self._term_means[name], value, sample_weight)
+            else:
+                self._term_means[name].update_state(value)
+
+    @staticmethod
+    def _mean_of_weighted(mean: keras.metrics.Mean, value: Tensor, sample_weight: Tensor) -> None:
+        mean.update_state(value / ops.where(sample_weight > 0, sample_weight, 1.0), sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, Tensor]:
+        """The student alone on a batch: the task's loss and figure."""
+        features, label, sample_weight = _unpacked(data)
+        prediction = self.student({name: features[name] for name in self._features}, training=False)
+        value = TASK_LOSSES[self.task_type][1](label, prediction)
+        self._task_mean.update_state(value, sample_weight)
+        self._task_metric.update_state(label, prediction, sample_weight)
+        return {metric.name: metric.result() for metric in (self._task_mean, self._task_metric)}
+
+    def predict_step(self, data: Any) -> Tensor:
+        """The student's prediction for a batch of features."""
+        features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self.student({name: features[name] for name in self._features}, training=False)
+
+
+def _unpacked(data: Any) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:
+    features, label, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is None:
+        sample_weight = ops.ones((ops.shape(label)[0],), "float32")
+    return features, label, ops.cast(sample_weight, "float32")
+
+
+def _unique(items: Any) -> list[Any]:
+    return list({id(item): item for item in items}.values())

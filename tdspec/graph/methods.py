@@ -1,0 +1,185 @@
+"""Methods as data: which terms each has, and the tensors the terms compare.
+
+In: two sides cut in segments, their codecs. Out: named tensors of one functional graph, and the `Term`s over them.
+A tensor is made when a term asks for it, and never otherwise: what only a term of weight 0 would need is not in the graph.
+Leaves out: the distances (`distances.py`), the reduction and the step (`distiller.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import keras
+from keras import ops
+
+from tdspec.graph.codecs import Codec
+from tdspec.graph.cuts import Segments
+
+Tensor = Any
+STATES = ("student_low", "student_high")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the objective: weight * sum over pairs of distance(target, prediction).
+
+    Attributes:
+        name: under which it is logged and listed in the plan.
+        weight: its factor.
+        distance: a key of DISTANCES, or the name of the task's loss.
+        options: keyword arguments of the distance, such as temperature.
+        target, prediction: names of tensors, pair by pair; "label" is the batch's label.
+    """
+
+    name: str
+    weight: float
+    distance: str
+    target: tuple[str, ...]
+    prediction: tuple[str, ...]
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+def comparisons(name: str, iterations: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a term compares: (targets, predictions), pair by pair (arXiv 2310.03188, equations 1 to 8).
+
+    Args:
+        name: a term.
+        iterations: K, for `interaction`.
+    """
+    fixed = {
+        "task": (("label",), ("student_prediction",)),
+        "logit": (("teacher_prediction",), ("student_prediction",)),
+        # L_MC = d(m_g, m_h); one-way feature distillation is this term alone
+        "feature": (("teacher_message",), ("student_message",)),
+        "message_consistency": (("teacher_message",), ("student_message",)),
+        # d({s_g, e_g}, D_g({s_h, e_h})): E_h is the identity, so the teacher's message is its states
+        "fitnet": (STATES, ("student_low_told", "student_high_told")),
+        # L_SC = d({s_g, e_g}, D_g(m_h)) + d({s_h, e_h}, D_h(m_g))
+        "state_consistency": (
+            (*STATES, "teacher_low", "teacher_high"),
+            ("student_low_told", "student_high_told", "teacher_low_told", "teacher_high_told"),
+        ),
+        # L_interact = sum over k of d({s_g, e_g}, D_g(m_h^k))
+        "interaction": (
+            STATES * iterations,
+            tuple(f"{state}_{k}" for k in range(1, iterations + 1) for state in STATES),
+        ),
+    }
+    return fixed[name]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model as a participant: its three segments on the data, and how it encodes and decodes (None where it never does)."""
+
+    segments: Segments
+    codec: Codec | None
+
+
+class Conversation:
+    """The tensors of a distillation by name, each made on first demand.
+
+    Args:
+        inputs: named keras.Inputs.
+        student, teacher: a `Side`, or the whole model inputs -> prediction where it is not cut; teacher is None without one.
+        teacher_asks_itself: the teacher interprets its own message instead of the student's (one_way_control).
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, keras.KerasTensor],
+        student: Any,
+        teacher: Any,
+        *,
+        teacher_asks_itself: bool,
+    ):
+        self.inputs = dict(inputs)
+        self.student, self.teacher = student, teacher
+        self.teacher_asks_itself = teacher_asks_itself
+        self.tensors: dict[str, keras.KerasTensor] = {}
+        self._decoded: dict[tuple[str, str], list[keras.KerasTensor]] = {}
+
+    def __getitem__(self, name: str) -> keras.KerasTensor:
+        if name not in self.tensors:
+            stem, _, number = name.rpartition("_")
+            self.tensors[name] = self._iterated[stem](int(number)) if number.isdigit() else self._makers[name]()
+        return self.tensors[name]
+
+    @cached_property
+    def _makers(self) -> dict[str, Callable[[], Tensor]]:
+        """Makers of the tensors on the data."""
+        return {
+            "student_low": lambda: self._part(self.student, "lower", None),
+            "student_high": lambda: self._part(self.student, "middle", self["student_low"]),
+            "student_prediction": lambda: self._prediction(self.student, "student"),
+            "teacher_low": lambda: ops.stop_gradient(self._part(self.teacher, "lower", None, training=False)),
+            "teacher_high": lambda: ops.stop_gradient(
+                self._part(self.teacher, "middle", self["teacher_low"], training=False)
+            ),
+            "teacher_prediction": lambda: ops.stop_gradient(self._prediction(self.teacher, "teacher", training=False)),
+            "student_message": lambda: self._encode(self.student, self["student_low"], self["student_high"]),
+            "teacher_message": lambda: self._encode(self.teacher, self["teacher_low"], self["teacher_high"]),
+            "student_low_told": lambda: self._decode("student", "teacher_message", "student_low_told"),
+            "student_high_told": lambda: self._decode("student", "teacher_message", "student_high_told"),
+            "teacher_low_told": lambda: self._decode("teacher", "student_message", "teacher_low_told"),
+            "teacher_high_told": lambda: self._decode("teacher", "student_message", "teacher_high_told"),
+        }
+
+    @cached_property
+    def _iterated(self) -> dict[str, Callable[[int], Tensor]]:
+        """Makers of the tensors of iteration k, from 1."""
+        return {
+            # the teacher hears: s'_h, e'_h = D_h(m^k); e'_h enters only L_SC
+            "teacher_low": lambda k: self._decode("teacher", self._question(k), f"teacher_low_{k}"),
+            # and interprets with its own frozen layers: e~_h = middle_h(s'_h)
+            "teacher_high": lambda k: self._part(self.teacher, "middle", self[f"teacher_low_{k}"], training=False),
+            # and answers: m_h^k = E_h(s'_h, e~_h)
+            "teacher_message": lambda k: self._encode(
+                self.teacher, self[f"teacher_low_{k}"], self[f"teacher_high_{k}"]
+            ),
+            # the student hears the answer: s'_g, e'_g = D_g(m_h^k)
+            "student_low": lambda k: self._decode("student", f"teacher_message_{k}", f"student_low_{k}"),
+            "student_high": lambda k: self._decode("student", f"teacher_message_{k}", f"student_high_{k}"),
+            # and asks again: m_g^{k} = E_g(s'_g, middle_g(s'_g)), from the answer of iteration k - 1.
+            # In inference mode: BatchNormalization is updated by the data alone, once a step.
+            "student_message": lambda k: self._encode(
+                self.student,
+                self[f"student_low_{k - 1}"],
+                self._part(self.student, "middle", self[f"student_low_{k - 1}"], training=False),
+            ),
+        }
+
+    def _question(self, k: int) -> str:
+        asker = "teacher" if self.teacher_asks_itself else "student"
+        return f"{asker}_message" if k == 1 else f"{asker}_message_{k - self.teacher_asks_itself}"
+
+    def _part(self, side: Any, part: str, state: Tensor, **options: Any) -> Tensor:
+        model = getattr(side.segments, part)
+        if state is None:
+            return model({name: self.inputs[name] for name in model.input}, **options)
+        masks = [self.inputs[tensor.name] for tensor in model.inputs[1:]]
+        return model([state, *masks], **options)
+
+    def _prediction(self, side: Any, prefix: str, **options: Any) -> Tensor:
+        if isinstance(side, Side):
+            return self._part(side, "upper", self[f"{prefix}_high"], **options)
+        return side({name: self.inputs[name] for name in side.input}, **options)
+
+    def _encode(self, side: Any, low: Tensor, high: Tensor) -> Tensor:
+        return side.codec.encode([low, high])
+
+    def _decode(self, prefix: str, message: str, name: str) -> Tensor:
+        """One state of a message, which is decoded once for all who ask."""
+        if (prefix, message) not in self._decoded:
+            codec = (self.student if prefix == "student" else self.teacher).codec
+            self._decoded[prefix, message] = keras.tree.flatten(codec.decode(self[message]))
+        return self._decoded[prefix, message]["_high" in name]
+
+
+def unfold(conversation: Conversation, terms: tuple[Term, ...]) -> dict[str, keras.KerasTensor]:
+    """The tensors that the terms compare, by name, and the student's prediction."""
+    names = {name for term in terms for name in (*term.target, *term.prediction)} - {"label"}
+    return {name: conversation[name] for name in sorted(names | {"student_prediction"})}

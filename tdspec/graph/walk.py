@@ -1,0 +1,163 @@
+"""Walking Keras functional graphs: nodes in order, composite layers opened.
+
+In: functional Keras models. Out: their nodes in topological order, and the same models with every container of blocks
+opened so that the blocks are nodes of their own. Weights are shared, never copied.
+Leaves out: which tensor is a clean cut (`cuts.py`). This is the only module that reads Keras's private node records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of an operation in a functional graph.
+
+    Attributes:
+        operation: the layer or operation that is called.
+        inputs, outputs: ids of the KerasTensors it reads and makes.
+        tensors: the KerasTensors it makes.
+        call: (values by tensor id, invoke) -> flat outputs; `invoke(operation, *args, **kwargs)` defaults to calling it.
+    """
+
+    operation: keras.Operation
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    tensors: tuple[keras.KerasTensor, ...]
+    call: Callable[..., list[Any]]
+    is_input: bool
+
+    @property
+    def name(self) -> str:
+        return str(self.operation.name)
+
+
+def _invoke(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+    return operation(*args, **kwargs)
+
+
+def _node_of(tensor: keras.KerasTensor) -> Any:
+    operation, node_index, _ = tensor._keras_history
+    return operation._inbound_nodes[node_index]
+
+
+def _to_node(record: Any) -> Node:
+    def call(values: dict[int, Any], invoke: Callable[..., Any] = _invoke) -> list[Any]:
+        args, kwargs = record.arguments.fill_in(values)
+        return keras.tree.flatten(invoke(record.operation, *args, **kwargs))
+
+    return Node(
+        record.operation,
+        tuple(id(tensor) for tensor in record.input_tensors),
+        tuple(id(tensor) for tensor in record.outputs),
+        tuple(record.outputs),
+        call,
+        record.is_input,
+    )
+
+
+def nodes_between(inputs: Sequence[keras.KerasTensor], outputs: Sequence[keras.KerasTensor]) -> tuple[Node, ...]:
+    """Every node on a way back from `outputs` that stops at `inputs`, each after those it reads from.
+
+    Returns:
+        The nodes, those that make `inputs` included, in a topological order that depends on the graph only.
+    """
+    stops = {id(tensor) for tensor in inputs}
+    order: list[Node] = []
+    done: set[int] = set()
+    stack = [(_node_of(tensor), False) for tensor in reversed(outputs)]
+    while stack:
+        record, ready = stack.pop()
+        if ready:
+            order.append(_to_node(record))
+            continue
+        if id(record) in done:
+            continue
+        done.add(id(record))
+        stack.append((record, True))
+        if not any(id(tensor) in stops for tensor in record.outputs):
+            stack.extend((_node_of(tensor), False) for tensor in reversed(record.input_tensors))
+    return tuple(order)
+
+
+def nodes_of(model: keras.Model) -> tuple[Node, ...]:
+    """The nodes of a functional model, inputs included, in topological order."""
+    return nodes_between(model.inputs, model.outputs)
+
+
+def sublayers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """The layers directly inside a layer."""
+    yield from layer._flatten_layers(include_self=False, recursive=False)
+
+
+def _is_attention(layer: keras.layers.Layer) -> bool:
+    return "Attention" in type(layer).__name__
+
+
+def _is_block(layer: keras.layers.Layer) -> bool:
+    """A transformer block: not attention itself, but with attention directly inside."""
+    return not _is_attention(layer) and any(_is_attention(inner) for inner in sublayers(layer))
+
+
+def is_block(operation: keras.Operation) -> bool:
+    """Whether an operation of an opened graph is a transformer block."""
+    return isinstance(operation, keras.layers.Layer) and _is_block(operation)
+
+
+def _is_container(operation: keras.Operation) -> bool:
+    """A nested model, or a layer made of transformer blocks: what `opened` opens."""
+    if isinstance(operation, keras.Sequential) or (isinstance(operation, keras.Model) and hasattr(operation, "outputs")):
+        return True
+    if not isinstance(operation, keras.layers.Layer) or _is_block(operation) or _is_attention(operation):
+        return False
+    return any(_is_block(inner) for inner in operation._flatten_layers(include_self=False))
+
+
+def _call_opened(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+    if not _is_container(operation):
+        return operation(*args, **kwargs)
+    if isinstance(operation, keras.Sequential):
+        (value,) = args
+        for layer in operation.layers:
+            value = _call_opened(layer, value)
+        return value
+    if isinstance(operation, keras.Model):
+        return trace(operation, args[0])
+    return operation.call(*args, **kwargs)
+
+
+def trace(model: keras.Model, inputs: Any) -> Any:
+    """Run a functional model on new tensors, its containers of blocks opened.
+
+    Args:
+        model: a functional model.
+        inputs: tensors or KerasTensors in the structure of `model.input`.
+
+    Returns:
+        The outputs, in the structure of `model.output`.
+    """
+    values = {id(old): new for old, new in zip(model.inputs, keras.tree.flatten(inputs), strict=True)}
+    for node in nodes_of(model):
+        if not node.is_input:
+            values.update(zip(node.outputs, node.call(values, _call_opened), strict=True))
+    return keras.tree.pack_sequence_as(model.output, [values[id(tensor)] for tensor in model.outputs])
+
+
+def opened(inputs: Any, output: keras.KerasTensor) -> keras.KerasTensor:
+    """The same computation, weights shared, with each transformer block and each layer of a nested model a node.
+
+    Args:
+        inputs: keras.Inputs, in any structure.
+        output: a tensor that depends on them.
+
+    Returns:
+        The tensor that corresponds to `output` in a graph traced anew.
+    """
+    while any(_is_container(node.operation) for node in nodes_between(keras.tree.flatten(inputs), [output])):
+        output = trace(keras.Model(inputs, output), inputs)
+    return output
