@@ -42,8 +42,9 @@ def _declare_validate(parser: argparse.ArgumentParser) -> None:
 
 
 def _validate(arguments: Arguments) -> int:
-    from tdspec.spec.formats import FORMATS, has_error, summary
+    from tdspec.spec.formats import FORMATS, summary
     from tdspec.spec.load import check
+    from tdspec.spec.problems import has_error
 
     report = {path: check(path, arguments.overrides) for path in dict.fromkeys(arguments.specs)}
     text = FORMATS[arguments.format](report)

@@ -12,7 +12,7 @@ from tdspec.spec.checks_data import DATA_CHECKS
 from tdspec.spec.checks_models import MODEL_CHECKS
 from tdspec.spec.facts import ABSENT, Check, Facts, dig
 from tdspec.spec.problems import Problem
-from tdspec.spec.words import one_of
+from tdspec.spec.words import one_of, quoted
 
 TERMS = {
     "scratch": ("task",),
@@ -53,7 +53,7 @@ def _cuts_in_order(facts: Facts) -> Iterator[Problem]:
         if isinstance(low, int) and isinstance(high, int) and low > high:
             yield Problem((side, "cut", "low"), "cut", f"found {low}, expected at most high, which is {high}")
         elif low == high and interprets:
-            message = f"found {high}, the same as low, expected at least one layer between them"
+            message = f"found {quoted(high)}, the same as low, expected at least one layer between them"
             hint = "an iteration runs the layers between low and high; raise high, or write iterations: 0"
             yield Problem((side, "cut", "high"), "cut", message, hint)
 

@@ -15,15 +15,10 @@ from xml.etree import ElementTree
 
 from tdspec.errors import Diagnostic
 from tdspec.resources import version
-from tdspec.spec.problems import RULES
+from tdspec.spec.problems import RULES, has_error
 
 Report = Mapping[str, Sequence[Diagnostic]]
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-
-
-def has_error(diagnostics: Sequence[Diagnostic]) -> bool:
-    """Whether a spec cannot be used."""
-    return any(item.severity == "error" for item in diagnostics)
 
 
 def summary(report: Report) -> str:

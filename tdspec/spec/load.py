@@ -10,24 +10,25 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdspec.errors import Diagnostic, SpecError
-from tdspec.spec.build import build_spec
 from tdspec.spec.checks import run_checks
 from tdspec.spec.checks_models import OWN_KINDS, kind_of
 from tdspec.spec.facts import Facts
 from tdspec.spec.hashing import content_hash
-from tdspec.spec.model import Spec
 from tdspec.spec.overrides import apply_overrides
 from tdspec.spec.paths import SIDES
-from tdspec.spec.problems import Problem
+from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.scalars import TRUTH_WORDS
 from tdspec.spec.schema import fill, schema
 from tdspec.spec.source import KeyPath, Node, Source, dotted, parse_dotted, plain_data
 from tdspec.spec.violations import suggested_sections, violations
 from tdspec.spec.words import found as in_words
+
+if TYPE_CHECKING:
+    from tdspec.spec.model import Spec
 
 MAX_TEACHERS = 16
 
@@ -74,32 +75,43 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Documen
         SpecError: the file is no valid spec; holds all problems.
         UsageError: an override without "=".
     """
-    document, diagnostics = _examine(os.fspath(path), overrides, ())
-    if document is None:
-        raise SpecError(diagnostics)
-    return document
+    from tdspec.spec.build import build_spec  # 20 ms that validating does without
+
+    file = os.fspath(path)
+    found = _examine(file, overrides, ())
+    if has_error(found.diagnostics):
+        raise SpecError(found.diagnostics)
+    spec = build_spec(found.values, os.path.dirname(os.path.abspath(file)))
+    return Document(spec, found.values, found.source, found.diagnostics, found.sha256)
 
 
 def check(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> tuple[Diagnostic, ...]:
     """All errors and warnings of a spec, sorted by place; see `load`."""
     try:
-        return _examine(os.fspath(path), overrides, ())[1]
+        return _examine(os.fspath(path), overrides, ()).diagnostics
     except SpecError as error:
         return error.diagnostics
 
 
-class _Reference(NamedTuple):
-    """A spec that a backbone names: its document, or why there is none."""
+class _Examined(NamedTuple):
+    """What is known of a spec; with errors, values are incomplete and the hash is empty."""
 
-    document: Document | None
+    values: dict[str, Any]
+    source: Source
+    diagnostics: tuple[Diagnostic, ...]
+    sha256: str
+
+
+class _Reference(NamedTuple):
+    """A spec that a backbone names, or why it cannot be used."""
+
+    examined: _Examined | None
     problem: Problem | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def _examine(
-    file: str, overrides: Sequence[str], chain: tuple[str, ...]
-) -> tuple[Document | None, tuple[Diagnostic, ...]]:
-    """A spec's document, unless it has errors, and all diagnostics; raises SpecError where the file cannot be read."""
+def _examine(file: str, overrides: Sequence[str], chain: tuple[str, ...]) -> _Examined:
+    """All that is to know of a spec; raises SpecError where the file cannot be read."""
     source, reading = _read(file, overrides)
     written: dict[str, Any] = plain_data(source.root)
     unread = tuple(item.key for item in reading if item.rule != "duplicate-key")
@@ -112,19 +124,16 @@ def _examine(
         for side in SIDES
         if side in values and "spec" in values[side]["backbone"]
     }
-    documents = {side: item.document for side, item in references.items() if item.document}
-    facts = Facts(written, values, {side: document.values for side, document in documents.items()})
+    sound = {side: item.examined for side, item in references.items() if item.examined}
+    facts = Facts(written, values, {side: examined.values for side, examined in sound.items()})
     problems += run_checks(facts, refused)
     problems += [item.problem for item in references.values() if item.problem]
     problems += _ambiguous_texts(source)
     found = [*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems))]
     found += [diagnostic for item in references.values() for diagnostic in item.diagnostics]
     diagnostics = tuple(sorted(dict.fromkeys(found), key=lambda item: (item.place, item.key)))
-    if any(item.severity == "error" for item in diagnostics):
-        return None, diagnostics
-    spec = build_spec(values, os.path.dirname(os.path.abspath(file)))
-    sha256 = content_hash(values, {side: document.sha256 for side, document in documents.items()})
-    return Document(spec, values, source, diagnostics, sha256), diagnostics
+    hashes = {side: examined.sha256 for side, examined in sound.items()}
+    return _Examined(values, source, diagnostics, "" if has_error(diagnostics) else content_hash(values, hashes))
 
 
 def _read(file: str, overrides: Sequence[str]) -> tuple[Source, tuple[Diagnostic, ...]]:
@@ -172,13 +181,15 @@ def _examine_reference(side: str, values: Mapping[str, Any], file: str, chain: t
         message = f"found more than {MAX_TEACHERS} specs that teach each other in turn, expected few"
         return _Reference(None, Problem(path, "spec-cycle", message))
     try:
-        document, diagnostics = _examine(other, (), chain)
+        examined = _examine(other, (), chain)
     except SpecError as error:
         first = error.diagnostics[0]
         if first.rule == "file" and first.place.file == other:
             return _Reference(None, Problem(path, "file", f"{first.message} at '{text}'", first.hint))
         return _Reference(None, None, error.diagnostics)
-    return _Reference(document, None, tuple(item for item in diagnostics if item.severity == "error"))
+    if has_error(examined.diagnostics):
+        return _Reference(None, None, tuple(item for item in examined.diagnostics if item.severity == "error"))
+    return _Reference(examined)
 
 
 def _ambiguous_texts(source: Source) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ Leaves out: finding problems (`reader.py`, `violations.py`, `checks.py`), printi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tdspec.errors import Diagnostic
@@ -44,6 +45,11 @@ RULES = {
     "spec-cycle": "No spec is its own teacher.",
     "graph": "The graph can be built.",
 }
+
+
+def has_error(diagnostics: Sequence[Diagnostic]) -> bool:
+    """Whether a spec cannot be used."""
+    return any(item.severity == "error" for item in diagnostics)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ MAX_BYTES = 1 << 20
 UNPRINTABLE = re.compile("[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SYNTAX_HINTS = {
     "mapping values are not allowed": "check the indentation, or quote text that holds ': '",
-    "',' or '}'": "close the '{', and separate its entries by commas",
-    "',' or ']'": "close the '[', and separate its items by commas",
+    "',' or '}'": "close the '{' of line {opened}, and separate its entries by commas",
+    "',' or ']'": "close the '[' of line {opened}, and separate its items by commas",
     "expected key": "indent every key of a mapping by the same number of spaces",
     "could not find expected ':'": "write 'key: value', with a space after the colon",
     "quoted scalar": "close the quote",
@@ -117,7 +117,8 @@ def _place_in(text: str, index: int, file: str) -> Place:
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str, column: int) -> SpecError:
-    mark = error.problem_mark or error.context_mark
+    unclosed_quote = "quoted scalar" in (error.context or "") and "end of stream" in (error.problem or "")
+    mark = error.context_mark if unclosed_quote else error.problem_mark or error.context_mark
     line, offset = (mark.line, mark.column) if mark else (0, 0)
     place = Place(file, line + 1, offset + (column if line == 0 else 1))
     lines = text.split("\n")
@@ -126,4 +127,5 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str, column: int
     problem = error.problem or "text that is no YAML"
     detail = f"{error.context}, {problem}" if error.context else problem
     hint = next((hint for part, hint in SYNTAX_HINTS.items() if part in detail), "")
-    return fatal(place, "syntax", f"found text that is not YAML ({detail})", hint)
+    opened = error.context_mark.line + 1 if error.context_mark else line + 1
+    return fatal(place, "syntax", f"found text that is not YAML ({detail})", hint.replace("{opened}", str(opened)))

@@ -62,12 +62,18 @@ def branches(node: Schema) -> list[Schema]:
     return [node]
 
 
+def type_names(node: Schema) -> list[str]:
+    """The types a node names, none where it lists values."""
+    types = node.get("type", [])
+    return [types] if isinstance(types, str) else list(types)
+
+
 def accepts_type(node: Schema, value: Any) -> bool:
     """Whether the type of a value, its bounds aside, is what a branch is about."""
     kind = JSON_TYPES[type(value)]
     if "const" in node or "enum" in node:
         return kind in {JSON_TYPES[type(choice)] for choice in _choices(node)}
-    types = node.get("type", [])
+    types = type_names(node)
     return kind in types or (kind == "number" and "integer" in types and float(value).is_integer())
 
 
@@ -112,10 +118,10 @@ def _fill_mapping(node: Schema, value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as_schema_type(node: Schema, value: Any) -> Any:
     # Only one spelling of a number reaches the hash: no 1.0 for 1, no -0.0.
-    types = node.get("type", [])
+    types = type_names(node)
     if "integer" in types and isinstance(value, float):
         return int(value)
-    if types == "number":
+    if types == ["number"]:
         return float(value) + 0.0
     return value
 

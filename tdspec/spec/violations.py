@@ -147,7 +147,9 @@ def _alternatives(error: Violation) -> Iterator[Problem]:
     """A value none, or several, of the alternatives of a oneOf accept."""
     nodes = [follow(branch) for branch in error.keyword]
     if all("type" not in node and "required" in node for node in nodes):
-        yield from _ways(error, [node["required"][0] for node in nodes])
+        # A value that is no mapping at all is told so by the keyword type.
+        if isinstance(error.instance, dict):
+            yield from _ways(error, [node["required"][0] for node in nodes])
         return
     candidates = [index for index, node in enumerate(nodes) if accepts_type(node, error.instance)]
     ways = [key for index in candidates for key in nodes[index].get("required", [])]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tdspec.spec.scalars import read_scalar
-from tdspec.spec.schema import Schema, branches, follow
+from tdspec.spec.schema import Schema, branches, follow, type_names
 
 MAX_TEXT = 60
 TYPE_WORDS = {
@@ -49,7 +49,7 @@ def expected(node: Schema) -> str:
 
 
 def _either(parts: Iterable[str]) -> str:
-    """Alternatives in words; short lists of values are merged by the caller's order."""
+    """Alternatives in words."""
     return " or ".join(parts)
 
 
@@ -58,11 +58,11 @@ def _expected_one(node: Schema) -> str:
         return quoted(node["const"])
     if "enum" in node:
         return one_of(node["enum"])
-    types = node.get("type", "object")
-    words = _either(TYPE_WORDS[name] for name in ([types] if isinstance(types, str) else types))
-    if types == "string" and "pattern" in node:
+    types = type_names(node)
+    words = _either(TYPE_WORDS[name] for name in types)
+    if "pattern" in node:
         return PATTERN_WORDS[node["pattern"]]
-    if types == "array":
+    if types == ["array"]:
         return _expected_list(node)
     bounds = _bounds(node)
     return f"{words} {bounds}" if bounds else words
@@ -121,16 +121,16 @@ def value_hint(node: Schema, value: Any) -> str:
         return did_you_mean(suggestion) or _number_hint(options, value)
     if value is None:
         return "write a value after the colon, or leave the key out"
-    types = {branch.get("type") for branch in options}
+    types = {name for branch in options for name in type_names(branch)}
     if "string" in types and not isinstance(value, (dict, list)) and types.isdisjoint({"integer", "number"}):
         return "quote it for text"
-    if any(branch.get("type") == "array" for branch in options) and isinstance(value, (str, int, float)):
+    if "array" in types and isinstance(value, (str, int, float)):
         return f"write [{value}]"
     return ""
 
 
 def _number_hint(options: Sequence[Schema], text: str) -> str:
-    if not any(branch.get("type") in {"integer", "number"} for branch in options):
+    if not any({"integer", "number"} & set(type_names(branch)) for branch in options):
         return ""
     bare = text.strip().replace("_", "").replace(",", "")
     try:
