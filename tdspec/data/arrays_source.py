@@ -42,6 +42,8 @@ class DigitsSource:
         return {"all": len(self.arrays["label"])}
 
     def read(self, splits: Sequence[str], columns: Sequence[str]) -> Table:
+        if "image" in columns:
+            raise DataError("column 'image' of digits holds images, expected numbers or text")
         names = tuple(str(digit) for digit in range(10))
         column = Column(self.arrays["label"].astype(np.int64), class_names=names)
         return Table(len(column.values), {name: column for name in columns}, split_row_name(self.own_splits))
@@ -69,6 +71,7 @@ class NpzSource:
         self._file = file
         self._path = path
         self._lengths: dict[str, int] = {}
+        self._arrays: dict[str, Array] = {}
         self.column_names = tuple(dict.fromkeys(self._column_of(key) for key in file.files))
 
     def _column_of(self, key: str) -> str:
@@ -97,6 +100,11 @@ class NpzSource:
         }
 
     def _array(self, key: str) -> Array:
+        if key not in self._arrays:
+            self._arrays[key] = self._unpacked(key)
+        return self._arrays[key]
+
+    def _unpacked(self, key: str) -> Array:
         try:
             array = self._file[key]
         except ValueError as error:

@@ -26,20 +26,19 @@ class Draws:
     right: Array
 
 
-def draw(names: Sequence[str], num_examples: int, size: tuple[int, int], key: Sequence[int]) -> Draws:
+def draw(names: Sequence[str], num_examples: int, size: tuple[int, int], random: np.random.Generator) -> Draws:
     """Draw the changes of one epoch.
 
     Args:
         names: of "flip" (mirror left to right, half of the time) and "crop" (shift by up to an eighth of the size).
         num_examples: of the split.
         size: (height, width) in pixels.
-        key: what the draws are a function of, such as (seed, epoch).
+        random: what they are drawn from.
     """
-    generator = np.random.default_rng(list(key))
-    flip = generator.integers(0, 2, num_examples).astype(bool)
+    flip = random.integers(0, 2, num_examples).astype(bool)
     height, width = (pixels // SHIFT_SHARE for pixels in size)
-    down = generator.integers(-height, height + 1, num_examples, dtype=np.int32)
-    right = generator.integers(-width, width + 1, num_examples, dtype=np.int32)
+    down = random.integers(-height, height + 1, num_examples, dtype=np.int32)
+    right = random.integers(-width, width + 1, num_examples, dtype=np.int32)
     return Draws(
         flip=flip & ("flip" in names),
         down=down * np.int32("crop" in names),

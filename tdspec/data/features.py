@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tdspec.data import values
-from tdspec.data.images import ArrayImages, Images, Size
-from tdspec.data.split import ImageSpec
+from tdspec.data.images import ArrayImages, FileImages, Images, ImageSpec, Size
+from tdspec.data.split import Examples
 from tdspec.data.table import Array, Table
+from tdspec.data.tfds_source import RecordImages
 from tdspec.errors import DataError
 
 
@@ -50,91 +51,109 @@ def _number(table: Table, column: InputColumn, rows: Array) -> Array:
 KINDS: Mapping[str, Callable[[Table, InputColumn, Array], Array]] = {"id": _id, "ids": _ids, "number": _number}
 
 
-def plan_images(
-    columns: Sequence[InputColumn], images: Mapping[str, Images], resize_to: Size | None, num_rows: int, limit: int
-) -> tuple[dict[str, ImageSpec], bool]:
-    """Choose the size of each image column, and whether all of them together fit in memory.
+@dataclass(frozen=True)
+class ImagePlanner:
+    """Chooses the size of each image column, and whether all of them together are kept in memory.
 
-    Args:
-        columns: what the graph is fed; a fixed height and width of its shape is what it gets.
+    Attributes:
+        columns: what the graph is fed; a fixed height and width of a column's shape is what it gets.
         images: the image columns of the source.
-        resize_to: (height, width) for images that vary in size, or that are large and do not fit.
-        num_rows: how many examples are used.
+        resize_to: (height, width) for images that vary in size, or that are larger and do not fit.
         limit: bytes of memory for decoded images.
-
-    Raises:
-        DataError: images vary in size and nothing says what to resize them to.
     """
-    wanted = {column.name: column for column in columns if column.kind == "image"}
-    specs = {}
-    for name, found in images.items():
-        size = _fixed(wanted[name].shape) or found.size or resize_to
+
+    columns: Sequence[InputColumn]
+    images: Mapping[str, Images]
+    resize_to: Size | None
+    limit: int
+
+    def specs(self, num_rows: int) -> dict[str, ImageSpec]:
+        """What each image column becomes.
+
+        Args:
+            num_rows: how many examples are used.
+
+        Raises:
+            DataError: images vary in size and nothing says what to resize them to.
+        """
+        native = {column.name: self._spec(column, None) for column in self.columns if column.kind == "image"}
+        if self._fit(native, num_rows):
+            return native
+        return {column.name: self._spec(column, self.resize_to) for column in self.columns if column.kind == "image"}
+
+    def fits(self, num_rows: int) -> bool:
+        """Whether the images of so many examples are kept in memory; arrays are there already."""
+        return self._fit(self.specs(num_rows), num_rows)
+
+    def _fit(self, specs: Mapping[str, ImageSpec], num_rows: int) -> bool:
+        needed = sum(spec.pixels * spec.found_channels for spec in specs.values()) * num_rows
+        return needed <= self.limit or all(isinstance(found, ArrayImages) for found in self.images.values())
+
+    def _spec(self, column: InputColumn, smaller: Size | None) -> ImageSpec:
+        channels = column.shape[2] if len(column.shape) == 3 else None
+        if channels not in (1, 3):
+            message = f"image column '{column.name}' is wanted with the shape {column.shape}"
+            raise DataError(f"{message}, expected (height, width, 1 or 3)")
+        found = self.images[column.name]
+        size = _fixed(column.shape)
         if size is None:
-            raise DataError(f"the images of column '{name}' vary in size", "write input.size: [height, width]")
-        specs[name] = _image_spec(size, found, wanted[name])
-    if sum(_bytes(spec) for spec in specs.values()) * num_rows <= limit:
-        return specs, True
-    if all(isinstance(found, ArrayImages) for found in images.values()):
-        return specs, True
-    for name, found in images.items():
-        size = specs[name].size
-        if (
-            resize_to is not None
-            and _fixed(wanted[name].shape) is None
-            and resize_to[0] * resize_to[1] < size[0] * size[1]
-        ):
-            specs[name] = _image_spec(resize_to, found, wanted[name])
-    return specs, sum(_bytes(spec) for spec in specs.values()) * num_rows <= limit
+            size = found.size or self.resize_to
+            if size is None:
+                raise DataError(
+                    f"the images of column '{column.name}' vary in size", "write input.size: [height, width]"
+                )
+            size = size if smaller is None else min(size, smaller, key=lambda pair: pair[0] * pair[1])
+        return ImageSpec(size, found.channels(channels), channels)
 
 
-def read_features(
-    table: Table,
-    columns: Sequence[InputColumn],
-    images: Mapping[str, Images],
-    specs: Mapping[str, ImageSpec],
-    rows: Array,
-) -> dict[str, tf.Tensor]:
-    """Read columns into tensors on the CPU, in the order of `columns`.
+def read_examples(
+    table: Table, plan: ImagePlanner, rows: Array, record_label: str | None, *, augment: tuple[str, ...], seed: int
+) -> Examples:
+    """Read columns into tensors on the CPU, in the order of the plan; images that do not fit are streamed.
 
     Args:
         table: has every column that is no image.
-        columns: what the graph is fed.
-        images: the image columns to read into memory; others are left out.
-        specs: what each image becomes.
+        plan: the columns.
         rows: int64 (rows,) ascending, the examples that are used.
+        record_label: the label column where it is read from the records.
+        augment, seed: of the batches.
 
     Raises:
         DataError: a value does not fit; names the example.
     """
+    names = [column.name for column in plan.columns]
+    for name in plan.images:
+        if len({column for column in plan.columns if column.name == name}) > 1:
+            raise DataError(
+                f"image column '{name}' is wanted in {names.count(name)} shapes", "give both models one input"
+            )
+    specs = plan.specs(len(rows))
+    streamed = {} if plan.fits(len(rows)) else plan.images
     features = {}
-    for column in columns:
-        if column.kind != "image":
-            array = KINDS[column.kind](table, column, rows)
-        elif column.name in images:
-            spec = specs[column.name]
-            array = images[column.name].load(rows, spec.size, spec.found_channels)
-        else:
-            continue
-        with tf.device("CPU:0"):
-            features[column.name] = tf.constant(array)
-    return features
+    for column in plan.columns:
+        if column.name not in streamed:
+            with tf.device("CPU:0"):
+                features[column.name] = tf.constant(_read(table, plan, specs, column, rows))
+    return Examples(
+        features=features,
+        images=specs,
+        files={name: found for name, found in streamed.items() if isinstance(found, FileImages)},
+        records={name: found for name, found in streamed.items() if isinstance(found, RecordImages)},
+        record_label=record_label,
+        augment=augment,
+        seed=seed,
+    )
+
+
+def _read(table: Table, plan: ImagePlanner, specs: Mapping[str, ImageSpec], column: InputColumn, rows: Array) -> Array:
+    if column.kind != "image":
+        return KINDS[column.kind](table, column, rows)
+    spec = specs[column.name]
+    return plan.images[column.name].load(rows, spec.size, spec.found_channels)
 
 
 def _fixed(shape: tuple[int | None, ...]) -> Size | None:
     return (shape[0], shape[1]) if len(shape) == 3 and shape[0] is not None and shape[1] is not None else None
-
-
-def _image_spec(size: Size, found: Images, column: InputColumn) -> ImageSpec:
-    channels = column.shape[2] if len(column.shape) == 3 else None
-    if channels not in (1, 3):
-        raise DataError(
-            f"image column '{column.name}' is wanted with the shape {column.shape}, expected 1 or 3 channels"
-        )
-    return ImageSpec(size, found.channels(channels), channels)
-
-
-def _bytes(spec: ImageSpec) -> int:
-    return spec.size[0] * spec.size[1] * spec.found_channels
 
 
 def _size(column: InputColumn) -> int:

@@ -5,11 +5,13 @@ In: rows of a `Table`. Out: fewer rows, or a mask. Leaves out: splitting, which 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tdspec.data.seeds import generator
 from tdspec.data.table import Column, Table, listed
 from tdspec.data.values import LIST_SEPARATOR, list_items
 from tdspec.errors import DataError
@@ -82,7 +84,9 @@ def _never(name: str, value: Any, items: Array, column: Column) -> DataError:
     found = np.unique(items)
     names = column.class_names
     shown = [names[int(item)] if names and 0 <= int(item) < len(names) else str(item) for item in found]
-    return DataError(f"where.{name}: no example has {value!r}", f"it has {listed(shown)}")
+    close = difflib.get_close_matches(str(value), shown, n=1)
+    suggestion = f"did you mean '{close[0]}'? " if close else ""
+    return DataError(f"data.where.{name}: no example has {value!r}", f"{suggestion}it has {listed(shown)}")
 
 
 def labelled(labels: Array, labels_per_class: int, seed: int) -> Array:
@@ -96,7 +100,7 @@ def labelled(labels: Array, labels_per_class: int, seed: int) -> Array:
     Returns:
         bool (examples,).
     """
-    order = np.random.default_rng([seed, 2]).permutation(len(labels))
+    order = generator("labels", seed).permutation(len(labels))
     keep = np.zeros(len(labels), bool)
     for number in np.unique(labels):
         keep[order[labels[order] == number][:labels_per_class]] = True

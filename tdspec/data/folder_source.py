@@ -37,6 +37,8 @@ class FolderSource:
         return [path for name in splits for path in self.files[name]]
 
     def read(self, splits: Sequence[str], columns: Sequence[str]) -> Table:
+        if "image" in columns:
+            raise DataError(f"column 'image' of {self.title} holds images, expected numbers or text")
         paths = self._paths(splits)
         numbers = {name: number for number, name in enumerate(self.class_names)}
         labels = np.array([numbers[path.parent.name] for path in paths], np.int64)

@@ -24,6 +24,19 @@ Size = tuple[int, int]
 PIL_MODES = {1: "L", 3: "RGB"}
 
 
+@dataclass(frozen=True)
+class ImageSpec:
+    """What an image column becomes: (height, width), channels as they are read, and channels that the model wants."""
+
+    size: Size
+    found_channels: int
+    channels: int
+
+    @property
+    def pixels(self) -> int:
+        return self.size[0] * self.size[1]
+
+
 class Images(Protocol):
     """A column of images, numbered like the rows of the table beside it."""
 
@@ -89,12 +102,19 @@ def decode_file(path: Path, size: Size, channels: int) -> Array:
     """Decode and resize one file: uint8 (height, width, channels)."""
     try:
         with Image.open(path) as image:
-            pixels = image.convert(PIL_MODES[channels])
+            pixels = _eight_bits(image).convert(PIL_MODES[channels])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
     if pixels.size != (size[1], size[0]):
         pixels = pixels.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(pixels, np.uint8).reshape(*size, channels)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits to 8; Pillow's own conversion cuts off what is brighter than 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def unreadable(path: Path, error: Exception) -> DataError:

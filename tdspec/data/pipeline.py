@@ -13,16 +13,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tdspec.data.features import ImagePlanner, read_examples
 from tdspec.data.features import InputColumn as InputColumn
-from tdspec.data.features import plan_images, read_features
 from tdspec.data.filters import describe_filters, matching
-from tdspec.data.images import FileImages, Images, Size
+from tdspec.data.images import Size
 from tdspec.data.labels import ClassNames, Labelled, Task, keep_labels, read_labels, unread_labels
 from tdspec.data.sources import open_source
-from tdspec.data.split import ImageSpec, Split, Streamed
+from tdspec.data.split import Examples, Split
 from tdspec.data.splits import fraction_rows, slice_rows, used_splits
 from tdspec.data.table import Array, Source, Table
-from tdspec.data.tfds_source import RecordImages, TfdsSource
+from tdspec.data.tfds_source import TfdsSource
 from tdspec.data.values import sortable
 from tdspec.errors import DataError
 from tdspec.spec.model import Splits
@@ -87,26 +87,21 @@ def open_splits(
     opened = open_source(source, name, path, wanted, download=download)
     used = used_splits(splits, opened.own_splits)
     images = {column.name: opened.images(used, column.name) for column in columns if column.kind == "image"}
-    num_rows = sum(opened.own_splits[key] for key in used)
+    plan = ImagePlanner(columns, images, resize_to, memory_limit)
     others = [*where, *by, *(column.name for column in columns if column.kind != "image")]
-    fits = plan_images(columns, images, resize_to, num_rows, memory_limit)[1]
-    late = not fits and not others and labels_per_class == "all" and _labels_can_wait(opened, used, task)
+    late = not others and labels_per_class == "all" and _labels_can_wait(opened, task)
+    late = late and not plan.fits(sum(opened.own_splits[key] for key in used))
     table = opened.read(used, [] if late else list(dict.fromkeys([label, *others])))
-    rows = _filtered(_split(opened, used, table, splits, seed), table, where)
+    rows = _filtered(_rows(opened, used, table, splits, seed), table, where)
     parts, class_names = (unread_labels(rows), _declared(opened, label)) if late else read_labels(table, task, rows)
     parts["train"] = keep_labels(parts["train"], task, labels_per_class, unlabeled, seed)
     shown = np.unique(np.concatenate([part.rows for part in parts.values()]))
-    specs, fits = plan_images(columns, images, resize_to, len(shown), memory_limit)
-    features = read_features(table, columns, images if fits else {}, specs, shown)
-    streamed = _streamed({} if fits else images, label if late else None)
-    made = {
-        part: _split_of(part, found, shown, features, specs, streamed, tuple(augment) if specs else (), seed)
-        for part, found in parts.items()
-    }
+    examples = read_examples(table, plan, shown, label if late else None, augment=tuple(augment), seed=seed)
+    made = {part: _split_of(part, found, shown, examples) for part, found in parts.items()}
     return LoadedSplits(**made, fingerprint=_fingerprint(made), class_names=class_names)
 
 
-def _split(opened: Source, used: Sequence[str], table: Table, splits: Splits, seed: int) -> dict[str, Array]:
+def _rows(opened: Source, used: Sequence[str], table: Table, splits: Splits, seed: int) -> dict[str, Array]:
     if isinstance(splits.train, str):
         return slice_rows(splits, opened.own_splits, used)
     order = None if splits.by is None else sortable(table, splits.by)
@@ -125,7 +120,7 @@ def _filtered(rows: Mapping[str, Array], table: Table, where: Mapping[str, Any])
     return kept
 
 
-def _labels_can_wait(opened: Source, used: Sequence[str], task: Task) -> bool:
+def _labels_can_wait(opened: Source, task: Task) -> bool:
     """Whether labels that are read with their images need no check: the source itself bounds them."""
     if not isinstance(opened, TfdsSource) or task.type != "classification":
         return False
@@ -137,36 +132,15 @@ def _declared(opened: Source, label: str) -> ClassNames:
     return opened.class_names(label) if isinstance(opened, TfdsSource) else None
 
 
-def _streamed(images: Mapping[str, Images], label: str | None) -> Streamed:
-    return Streamed(
-        files={name: found for name, found in images.items() if isinstance(found, FileImages)},
-        records={name: found for name, found in images.items() if isinstance(found, RecordImages)},
-        label=label,
-    )
-
-
-def _split_of(
-    part: str,
-    found: Labelled,
-    shown: Array,
-    features: Mapping[str, Any],
-    specs: Mapping[str, ImageSpec],
-    streamed: Streamed,
-    augment: tuple[str, ...],
-    seed: int,
-) -> Split:
+def _split_of(part: str, found: Labelled, shown: Array, examples: Examples) -> Split:
     return Split(
         name=part,
         num_examples=len(found.rows),
         rows=found.rows,
         places=np.searchsorted(shown, found.rows),
-        features=features,
-        images=specs,
-        streamed=streamed,
         labels=found.labels,
         weights=found.weights,
-        augment=augment,
-        seed=seed,
+        examples=examples,
     )
 
 

@@ -6,43 +6,50 @@ In: features and labels in memory, and images in memory, in files or in records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tdspec.data.augment import Draws, augment_batch, augment_image, draw
-from tdspec.data.images import Array, FileImages, decode_file, resize_tensor, with_channels
+from tdspec.data.augment import augment_batch, augment_image, draw
+from tdspec.data.images import Array, FileImages, ImageSpec, decode_file, resize_tensor, with_channels
+from tdspec.data.seeds import generator
 from tdspec.data.tfds_source import RecordImages
 from tdspec.errors import DataError
 
 Element = dict[str, tf.Tensor]
 Batch = tuple[Element, tf.Tensor, tf.Tensor]
+Draws = dict[str, tuple[tf.Tensor, ...]]
+PARALLEL: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 SMALL_IMAGE_PIXELS = 64 * 64
 SHUFFLE_BUFFER_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True)
-class ImageSpec:
-    """An image column of a batch: what it is read as, and how many channels the model wants."""
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What all three splits read from.
 
-    size: tuple[int, int]
-    found_channels: int
-    channels: int
+    Attributes:
+        features: column to tensor (rows in memory, ...), images as uint8.
+        images: what each image column becomes, whether it is in memory or not.
+        files, records: the image columns that are not in memory.
+        record_label: the label column where it is read from the records.
+        augment: of "flip" and "crop".
+        seed: of order and augmentation.
+    """
 
-
-@dataclass(frozen=True)
-class Streamed:
-    """Image columns that are not in memory, and the label column where it is read from the same records."""
-
+    features: Mapping[str, tf.Tensor]
+    images: Mapping[str, ImageSpec]
     files: Mapping[str, FileImages]
     records: Mapping[str, RecordImages]
-    label: str | None
+    record_label: str | None
+    augment: tuple[str, ...]
+    seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Examples of one part; equal arguments give equal batches.
 
@@ -50,27 +57,19 @@ class Split:
         name: train, validation or test.
         num_examples: how many.
         rows: int64 (num_examples,) their rows in the source, ascending.
-        places: int64 (num_examples,) their rows in `features`.
-        features: column to tensor (rows in memory, ...); images are uint8.
-        images: what each image column becomes, in memory or not.
-        streamed: the images that are not in `features`.
-        labels: (num_examples, ...), or None where the label is read from the same records as the images.
+        places: int64 (num_examples,) their rows in `examples.features`.
+        labels: (num_examples, ...), or None where the label is read from the records.
         weights: float32 (num_examples,) 0 for an example without a label.
-        augment: of "flip" and "crop".
-        seed: of order and augmentation.
+        examples: what the rows are read from.
     """
 
     name: str
     num_examples: int
     rows: Array
     places: Array
-    features: Mapping[str, tf.Tensor]
-    images: Mapping[str, ImageSpec]
-    streamed: Streamed
     labels: Array | None
     weights: Array
-    augment: tuple[str, ...]
-    seed: int
+    examples: Examples
 
     def batches(self, batch_size: int, *, epoch: int | None) -> tf.data.Dataset:
         """Make batches of (features, label, sample_weight).
@@ -87,135 +86,136 @@ class Split:
             message = f"the {self.name} split has {self.num_examples} examples, fewer than a batch of {batch_size}"
             raise DataError(message, f"lower data.batch_size to {self.num_examples} or less")
         draws = self._draws(epoch)
+        large = {name: drawn for name, drawn in draws.items() if self.examples.images[name].pixels > SMALL_IMAGE_PIXELS}
+        small = {name: drawn for name, drawn in draws.items() if name not in large}
         elements = self._elements(batch_size, epoch)
-        if self.streamed.files:
-            elements = elements.map(self._file_decoder(), **_PARALLEL)
-        if self.streamed.records:
-            elements = elements.map(self._record_decoder(), **_PARALLEL)
-        per_image = {name for name in draws if _pixels(self.images[name]) > SMALL_IMAGE_PIXELS}
-        if per_image:
-            elements = elements.map(self._augment_images(draws, per_image), **_PARALLEL)
-        batches = elements.batch(batch_size, drop_remainder=True)
-        finish = self._finish({name: drawn for name, drawn in draws.items() if name not in per_image}, per_image)
+        if self.examples.files:
+            elements = elements.map(self._file_decoder(), **PARALLEL)
+        if self.examples.records:
+            elements = elements.map(self._record_decoder(), **PARALLEL)
+        if large:
+            elements = elements.map(self._image_augmenter(large), **PARALLEL)
+        batches = elements.batch(batch_size, drop_remainder=True).map(self._finisher(small, set(large)), **PARALLEL)
         options = tf.data.Options()
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-        return batches.map(finish, **_PARALLEL).with_options(options).prefetch(tf.data.AUTOTUNE)
+        return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
 
     def sample(self, step: int) -> dict[str, Array]:
-        """Every step-th example of what is in memory, or a record of what is not."""
+        """Every step-th example of what is in memory, and what tells the rest apart without decoding it."""
         places = self.places[::step]
-        samples = {name: tf.gather(values, places).numpy() for name, values in self.features.items()}
-        if self.streamed.records:
+        samples = {name: tf.gather(values, places).numpy() for name, values in self.examples.features.items()}
+        if self.examples.records:
             record = next(iter(self._records(None).take(1)))["record"].numpy()
             samples["record"] = np.frombuffer(record, np.uint8)
-        for name, images in self.streamed.files.items():
-            text = "\n".join(f"{images.paths[row].name} {images.paths[row].stat().st_size}" for row in self.rows)
+        for name, images in self.examples.files.items():
+            paths = [images.paths[row] for row in self.rows[::step]]
+            text = "\n".join(f"{path.name} {path.stat().st_size}" for path in paths)
             samples[name] = np.frombuffer(text.encode(), np.uint8)
         return samples
 
-    def _draws(self, epoch: int | None) -> dict[str, Draws]:
-        if epoch is None or not self.augment:
+    def _draws(self, epoch: int | None) -> Draws:
+        if epoch is None or not self.examples.augment:
             return {}
-        key = (self.seed, epoch, 4)
-        return {name: draw(self.augment, self.num_examples, spec.size, key) for name, spec in self.images.items()}
+        drawn = {
+            name: draw(
+                self.examples.augment, self.num_examples, spec.size, generator("augment", self.examples.seed, epoch)
+            )
+            for name, spec in self.examples.images.items()
+        }
+        return {
+            name: (_constant(item.flip), _constant(item.down), _constant(item.right)) for name, item in drawn.items()
+        }
 
     def _elements(self, batch_size: int, epoch: int | None) -> tf.data.Dataset:
         """{index, weight} of each example in the wanted order, and its record where it comes from one."""
         padding = -self.num_examples % batch_size if epoch is None else 0
-        if self.streamed.records:
+        if self.examples.records:
             records = self._records(epoch)
             filling = records.take(1).repeat(padding).map(lambda item: {**item, "weight": tf.zeros((), tf.float32)})
             return records.concatenate(filling) if padding else records
         order = np.arange(self.num_examples)
         if epoch is not None:
-            order = np.random.default_rng([self.seed, epoch, 3]).permutation(self.num_examples)
+            order = generator("order", self.examples.seed, epoch).permutation(self.num_examples)
         weight = np.r_[np.ones(len(order), np.float32), np.zeros(padding, np.float32)]
         return tf.data.Dataset.from_tensor_slices(
             {"index": np.r_[order, np.zeros(padding, np.int64)], "weight": weight}
         )
 
     def _records(self, epoch: int | None) -> tf.data.Dataset:
-        images = next(iter(self.streamed.records.values()))
-        num_rows = images.shards[-1].start + images.shards[-1].length
-        index_of_row = np.full(num_rows, -1)
+        images = next(iter(self.examples.records.values()))
+        index_of_row = np.full(images.num_rows, -1)
         index_of_row[self.rows] = np.arange(self.num_examples)
-        index = tf.constant(index_of_row)
+        index = _constant(index_of_row)
         if epoch is None:
-            records = images.records(index_of_row >= 0, None)
+            records = images.read(index_of_row >= 0, None)
         else:
-            generator = np.random.default_rng([self.seed, epoch, 3])
-            records = images.records(index_of_row >= 0, generator.permutation(len(images.shards)))
+            random = generator("order", self.examples.seed, epoch)
+            records = images.read(index_of_row >= 0, random.permutation(len(images.shards)))
             buffer = min(self.num_examples, max(1024, SHUFFLE_BUFFER_BYTES // images.bytes_per_row))
-            records = records.shuffle(buffer, seed=int(generator.integers(2**31)), reshuffle_each_iteration=False)
+            records = records.shuffle(buffer, seed=int(random.integers(2**31)), reshuffle_each_iteration=False)
         records = records.apply(tf.data.experimental.assert_cardinality(self.num_examples))
         return records.map(lambda row, record: {"index": index[row], "weight": tf.ones(()), "record": record})
 
-    def _file_decoder(self) -> Any:
-        rows, files = self.rows, self.streamed.files
-
+    def _file_decoder(self) -> Callable[[Element], Element]:
         def read(name: str, index: Array) -> Array:
-            spec = self.images[name]
-            return decode_file(files[name].paths[int(rows[index])], spec.size, spec.found_channels)
+            spec = self.examples.images[name]
+            return decode_file(self.examples.files[name].paths[int(self.rows[index])], spec.size, spec.found_channels)
 
         def decode(element: Element) -> Element:
-            decoded = {}
-            for name in files:
-                spec = self.images[name]
+            result = dict(element)
+            for name in self.examples.files:
+                spec = self.examples.images[name]
                 image = tf.numpy_function(lambda index, name=name: read(name, index), [element["index"]], tf.uint8)
-                decoded[name] = tf.ensure_shape(image, (*spec.size, spec.found_channels))
-            return {**element, **{_image_key(name): image for name, image in decoded.items()}}
+                result[_image_key(name)] = tf.ensure_shape(image, (*spec.size, spec.found_channels))
+            return result
 
         return decode
 
-    def _record_decoder(self) -> Any:
-        label = self.streamed.label
-        first = next(iter(self.streamed.records.values()))
-        parser = first.parser([*self.streamed.records, *([label] if label else [])])
+    def _record_decoder(self) -> Callable[[Element], Element]:
+        label = self.examples.record_label
+        first = next(iter(self.examples.records.values()))
+        parser = first.parser([*self.examples.records, *([label] if label else [])])
 
         def decode(element: Element) -> Element:
             parsed = parser.deserialize_example(element["record"])
             result = {"index": element["index"], "weight": element["weight"]}
-            for name, images in self.streamed.records.items():
-                spec = self.images[name]
+            for name, images in self.examples.records.items():
+                spec = self.examples.images[name]
                 image = parsed[name] if images.size == spec.size else resize_tensor(parsed[name], spec.size)
                 result[_image_key(name)] = tf.ensure_shape(image, (*spec.size, spec.found_channels))
             return {**result, "label": tf.cast(parsed[label], tf.int32)} if label else result
 
         return decode
 
-    def _augment_images(self, draws: Mapping[str, Draws], names: set[str]) -> Any:
-        drawn = {name: _constants(draws[name]) for name in names}
-        places = tf.constant(self.places)
+    def _image_augmenter(self, draws: Draws) -> Callable[[Element], Element]:
+        places = _constant(self.places)
 
         def augment(element: Element) -> Element:
             index = element["index"]
-            changed = {}
-            for name in names:
+            result = dict(element)
+            for name, drawn in draws.items():
                 key = _image_key(name)
-                image = element[key] if key in element else self.features[name][places[index]]
-                changed[key] = augment_image(image, *(values[index] for values in drawn[name]))
-            return {**element, **changed}
+                image = element[key] if key in element else self.examples.features[name][places[index]]
+                result[key] = augment_image(image, *(values[index] for values in drawn))
+            return result
 
         return augment
 
-    def _finish(self, draws: Mapping[str, Draws], decoded: set[str]) -> Any:
+    def _finisher(self, draws: Draws, augmented: set[str]) -> Callable[[Element], Batch]:
         """The function that looks up everything else for a batch of indices."""
-        drawn = {name: _constants(drawn) for name, drawn in draws.items()}
-        with tf.device("CPU:0"):
-            places, weights = tf.constant(self.places), tf.constant(self.weights)
-            labels = None if self.labels is None else tf.constant(self.labels)
-        in_memory = [name for name in self.features if name not in decoded]
+        places, weights = _constant(self.places), _constant(self.weights)
+        labels = None if self.labels is None else _constant(self.labels)
+        in_memory = [name for name in self.examples.features if name not in augmented]
 
         def finish(element: Element) -> Batch:
             index = element["index"]
             place = tf.gather(places, index)
-            features = {name: tf.gather(self.features[name], place) for name in in_memory}
-            features |= {name: element[_image_key(name)] for name in self.images if name not in features}
-            for name, (flip, down, right) in drawn.items():
-                moved = (tf.gather(values, index) for values in (flip, down, right))
-                features[name] = augment_batch(features[name], *moved)
-            for name, spec in self.images.items():
+            features = {name: tf.gather(self.examples.features[name], place) for name in in_memory}
+            features |= {name: element[_image_key(name)] for name in self.examples.images if name not in features}
+            for name, drawn in draws.items():
+                features[name] = augment_batch(features[name], *(tf.gather(values, index) for values in drawn))
+            for name, spec in self.examples.images.items():
                 features[name] = with_channels(features[name], spec.channels)
             label = element["label"] if labels is None else tf.gather(labels, index)
             return features, label, element["weight"] * tf.gather(weights, index)
@@ -223,17 +223,11 @@ class Split:
         return finish
 
 
-_PARALLEL: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
-
-
 def _image_key(name: str) -> str:
     return f"image/{name}"
 
 
-def _pixels(spec: ImageSpec) -> int:
-    return spec.size[0] * spec.size[1]
-
-
-def _constants(draws: Draws) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _constant(array: Array) -> tf.Tensor:
+    """A tensor where tf.data works: on the CPU."""
     with tf.device("CPU:0"):
-        return tf.constant(draws.flip), tf.constant(draws.down), tf.constant(draws.right)
+        return tf.constant(array)

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tdspec.data.seeds import generator
 from tdspec.data.table import unknown
 from tdspec.errors import DataError
 from tdspec.spec.model import Splits
 
 Array = np.ndarray[Any, Any]
 Slice = tuple[str, int, int]
+NAME = re.compile(r"(?:(?<=^)|(?<=[+ ]))[\w-]+")
 PARTS = ("train", "validation", "test")
 SLICE_HINT = "write a split such as train, train[:90%], train[-500:] or train+test"
 
@@ -34,32 +36,30 @@ def parse_slices(part: str, text: str, own: Mapping[str, int]) -> list[Slice]:
     Returns:
         (own split, start, stop) for each piece, in order.
     """
+    name_of = {name: name for name in own}
     if len(own) == 1:
+        # The library refuses a slice of "all", so the only split goes by another name there.
         (only,) = own
-        text = (
-            re.sub(r"\b(all|train)(?=\s*(\[|\+|$))", only, text)
-            if "train" not in own
-            else re.sub(r"\ball(?=\s*(\[|\+|$))", "train", text)
-        )
-    infos = {name: _info(name, size) for name, size in own.items()}
-    for name in re.findall(r"([\w-]+)\s*(?:\[[^\]]*\])?\s*(?:\+|$)", text):
-        if name not in own and name != "all":
+        name_of = {"train": only}
+        aliases = {"all", only} | ({"train"} if only == "all" else set())
+        text = NAME.sub(lambda match: "train" if match[0] in aliases else match[0], text)
+    for name in NAME.findall(text):
+        if name not in name_of and name != "all":
             raise unknown("split", name, own, f"the source (splits.{part})")
+    # The library would take a shard here for the whole split.
+    if "shard" in text:
+        raise DataError(f"splits.{part}: '{text}' counts shards, expected examples or percent", SLICE_HINT)
+    infos = {
+        name: tfds.core.SplitInfo(name=name, shard_lengths=[own[source]], num_bytes=0)
+        for name, source in name_of.items()
+    }
     try:
         pieces = tfds.core.ReadInstruction.from_spec(text).to_absolute(infos)
     except (ValueError, NotImplementedError) as error:
         reason = str(error).splitlines()[-1].rstrip(".")
         raise DataError(f"splits.{part}: cannot read '{text}': {reason[:1].lower()}{reason[1:]}", SLICE_HINT) from error
-    return [(piece.splitname, piece.from_ or 0, _stop(piece.to, own[piece.splitname])) for piece in pieces]
-
-
-def _info(name: str, size: int) -> Any:
-    # One shard: slices by shard are refused where the library cannot see real ones.
-    return tfds.core.SplitInfo(name=name, shard_lengths=[size], num_bytes=0)
-
-
-def _stop(stop: int | None, size: int) -> int:
-    return size if stop is None else stop
+    found = [(name_of[piece.splitname], piece.from_ or 0, piece.to) for piece in pieces]
+    return [(name, start, own[name] if stop is None else stop) for name, start, stop in found]
 
 
 def used_splits(splits: Splits, own: Mapping[str, int]) -> tuple[str, ...]:
@@ -110,10 +110,8 @@ def fraction_rows(splits: Splits, num_rows: int, seed: int, order: Array | None)
     fractions = [float(getattr(splits, part)) for part in PARTS]
     if sum(fractions) > 1 + 1e-9:
         raise DataError(f"the fractions of data.splits sum to {sum(fractions):g}, expected at most 1")
-    if order is None:
-        sequence = np.random.default_rng([seed, 1]).permutation(num_rows)
-    else:
-        sequence = np.argsort(order, kind="stable")
+    drawn = generator("split", seed).permutation(num_rows)
+    sequence = drawn if order is None else np.argsort(order, kind="stable")
     stops = np.cumsum(share(fractions, num_rows))
     rows = {part: np.sort(piece) for part, piece in zip(PARTS, np.split(sequence, stops)[:3], strict=True)}
     for part, fraction in zip(PARTS, fractions, strict=True):

@@ -16,6 +16,7 @@ import numpy as np
 from tdspec.data.images import Images
 from tdspec.errors import DataError
 
+MANY = 100
 Array = np.ndarray[Any, Any]
 
 
@@ -72,7 +73,9 @@ def unknown(kind: str, name: str, known: Iterable[str], place: str) -> DataError
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return DataError(message, f"did you mean '{close[0]}'?")
-    return DataError(message, f"it has {listed(names)}")
+    return DataError(
+        message, f"it has {listed(names)}" if len(names) <= MANY else f"none of {len(names):,} names is close"
+    )
 
 
 def check_columns(names: Iterable[str], source: Source, what: str) -> None:

@@ -37,11 +37,11 @@ def builder(name: str | None, path: str | None) -> Any:
         return tfds.builder(name, data_dir=path)
     except tfds.core.registered.DatasetNotFoundError as error:
         raise unknown("builder", name.split("/")[0], tfds.list_builders(), "TensorFlow Datasets") from error
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, AssertionError) as error:
         base, _, config = name.partition("/")
-        configs = tfds.builder_cls(base).builder_configs
-        if config and config.split(":")[0] not in configs:
-            raise unknown("configuration", config, configs or ["no configurations"], base) from error
+        configs = tfds.builder_cls(base).builder_configs if base in tfds.list_builders() else {}
+        if configs and config and config not in configs:
+            raise unknown("configuration", config, configs, base) from error
         reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"TensorFlow Datasets cannot open '{name}': {reason}") from error
 
@@ -129,7 +129,11 @@ class RecordImages:
         """The features that read only these columns of a serialised example."""
         return tfds.decode.PartialDecoding({name: True for name in columns}).extract_features(self.features)
 
-    def records(self, keep: Array, order: Array | None) -> tf.data.Dataset:
+    @property
+    def num_rows(self) -> int:
+        return self.shards[-1].start + self.shards[-1].length
+
+    def read(self, keep: Array, order: Array | None) -> tf.data.Dataset:
         """(row, serialised example) of the rows that are kept.
 
         Args:
@@ -146,11 +150,12 @@ class RecordImages:
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        kept = tf.constant(keep)
+        with tf.device("CPU:0"):
+            kept = tf.constant(keep)
         return records.filter(lambda row, record: kept[row])
 
     def load(self, rows: Array, size: Size, channels: int) -> Array:
-        keep = np.zeros(self.shards[-1].start + self.shards[-1].length, bool)
+        keep = np.zeros(self.num_rows, bool)
         keep[rows] = True
         parser = self.parser([self.column])
 
@@ -158,7 +163,7 @@ class RecordImages:
             image = parser.deserialize_example(record)[self.column]
             return image if self.size == size else tf.ensure_shape(resize_tensor(image, size), (*size, channels))
 
-        images = self.records(keep, None).map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        images = self.read(keep, None).map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         result = np.empty((len(rows), *size, channels), np.uint8)
         start = 0
         for batch in images.batch(256).prefetch(2):

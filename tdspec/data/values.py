@@ -83,7 +83,11 @@ def class_numbers(
     values = _scalars(table, name, rows)
     names = column.class_names
     if values.dtype.kind == "U" and not _all_whole_text(column.values):
+        missing = np.asarray(values == "")
+        if missing.any():
+            raise _misfit(table, name, rows, values, missing, "a label")
         unique = np.unique(column.values)
+        unique = unique[unique != ""]
         names = tuple(str(item) for item in unique)
         _check_names(names, num_classes, name)
         values = np.searchsorted(unique, values)
@@ -105,9 +109,10 @@ def many_hot(table: Table, name: str, rows: Array, num_classes: int) -> tuple[Ar
     column = table.columns[name]
     values = column.values
     if column.offsets is None and values.ndim == 2 and values.shape[1] == num_classes:
-        bad = ~np.isin(values[rows], (0, 1)).all(axis=1)
-        if not bad.any():
-            return values[rows].astype(np.float32), column.class_names
+        bad = np.asarray(~np.isin(values[rows], (0, 1)).all(axis=1))
+        if bad.any():
+            raise _misfit(table, name, rows, values[rows], bad, "only 0 and 1")
+        return values[rows].astype(np.float32), column.class_names
     owners, items = list_items(table, name)
     names = column.class_names
     if items.dtype.kind == "U" and not _all_whole_text(items):
@@ -171,7 +176,9 @@ def _parsed(values: Array, dtype: Any, table: Table, name: str, rows: Array, exp
         return values.astype(dtype)
     except (ValueError, OverflowError):
         bad = np.array([not _is_number(text) for text in values])
-        raise _misfit(table, name, rows, values, bad, expected) from None
+    if not bad.any():
+        return np.array([float(text) for text in values])
+    raise _misfit(table, name, rows, values, bad, expected)
 
 
 def _is_number(text: str) -> bool:
