@@ -175,7 +175,7 @@ def _found(
     try:
         return find_cut(whole.graph, points, wanted)
     except GraphError as error:
-        listing = f"`tdspec layers {document.source.path} --side {side}` lists the clean cuts"
+        listing = f"`tdspec layers {document.source.file} --side {side}` lists the clean cuts"
         message = f"{error.message} in {whole.backbone.kind}" if error.message.startswith("no layer") else error.message
         hint = f"{error.hint} {listing}" if error.hint.endswith("?") else "; ".join(filter(None, (error.hint, listing)))
         raise document.error(f"{side}.cut.{word}", message, hint) from error
@@ -321,5 +321,3 @@ def _joint_inputs(document: Document, student: CutModel, teacher: CutModel | Non
             raise document.error("teacher", f"the teacher reads '{name}' with shape {shapes}")
         wanted.setdefault(name, tensor)
     return {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in wanted.items()}
-
-

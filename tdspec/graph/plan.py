@@ -1,0 +1,222 @@
+"""The plan: what a spec compiles to, as data that can be committed, compared and drawn.
+
+In: a `Compiled`. Out: plain data, the same bytes for the same spec and versions.
+Leaves out: drawing it (`picture.py`) and comparing two (`differences.py`).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+
+from tdspec.graph.compiler import Compiled, CutModel
+from tdspec.graph.distances import FORMULAS
+from tdspec.graph.flops import count_flops
+from tdspec.graph.walk import Node, nodes_of
+
+FORMAT = 1
+PACKAGES = ("tdspec", "keras", "keras-hub", "tensorflow")
+
+# Cost of a backward pass over a forward one: gradients to the input and to the weights, or to the input alone.
+TRAINED, FROZEN_WITH_GRADIENT, FROZEN = 3, 2, 1
+
+
+def plan_of(compiled: Compiled) -> dict[str, Any]:
+    """The plan of a compiled spec.
+
+    Args:
+        compiled: with or without weights.
+
+    Returns:
+        JSON-ready data: segments with layers, shapes, parameters and FLOPs; codecs; terms; totals; cost of a step.
+    """
+    document, distiller = compiled.document, compiled.distiller
+    sides = {"student": compiled.student} | ({} if compiled.teacher is None else {"teacher": compiled.teacher})
+    codecs = _codecs(compiled)
+    described = {name: _side(name, side) for name, side in sides.items()}
+    return {
+        "format": FORMAT,
+        "name": document.spec.name,
+        "method": document.spec.method,
+        "spec_sha256": document.sha256,
+        "versions": {package: _version(package) for package in PACKAGES},
+        "task": {"type": document.spec.task.type, "num_classes": compiled.num_classes},
+        "inputs": [_tensor(name, tensor) | {"dtype": str(tensor.dtype)} for name, tensor in distiller.input.items()],
+        "teacher": described.get("teacher"),
+        "student": described["student"],
+        "message": _message(compiled),
+        "iterations": _iterations(compiled),
+        "codecs": codecs,
+        "terms": [
+            {
+                "name": term.name,
+                "weight": term.weight,
+                "distance": term.distance,
+                "formula": FORMULAS[term.distance],
+                "options": dict(term.options),
+                "target": list(term.target),
+                "prediction": list(term.prediction),
+            }
+            for term in distiller.terms
+        ],
+        "totals": {"parameters": _parameters(compiled, codecs)},
+        "cost": _cost(compiled, described, {codec["name"]: codec["flops"] for codec in codecs}),
+    }
+
+
+def as_text(plan: Mapping[str, Any]) -> str:
+    """The plan as JSON text."""
+    return json.dumps(plan, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _version(package: str) -> str:
+    if package == "tdspec":
+        from tdspec import __version__
+
+        return __version__
+    return importlib.metadata.version(package)
+
+
+def _tensor(name: str, tensor: keras.KerasTensor) -> dict[str, Any]:
+    return {"name": name, "shape": list(tensor.shape)}
+
+
+def _parameter_count(layers: Iterable[Any]) -> int:
+    variables = {id(variable): variable for layer in layers for variable in getattr(layer, "weights", ())}
+    return sum(int(_size(variable.shape)) for variable in variables.values())
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for axis in shape:
+        size *= axis
+    return size
+
+
+def _side(prefix: str, side: CutModel) -> dict[str, Any]:
+    """One model: its segments, or the whole where it is not cut."""
+    nodes, flops = nodes_of(side.whole.graph), count_flops(side.whole.graph)
+    low, high = (None if point is None else point.position for point in (side.low, side.high))
+    bounds = [("whole", 0, len(nodes), "prediction")]
+    if low is not None and high is not None:
+        bounds = [
+            ("lower", 0, low + 1, "low"),
+            ("middle", low + 1, high + 1, "high"),
+            ("upper", high + 1, len(nodes), "prediction"),
+        ]
+    segments = [
+        _segment(name, f"{prefix}_{output}", nodes[start:stop], flops[start:stop], side.whole.graph)
+        for name, start, stop, output in bounds
+    ]
+    return {
+        "backbone": side.whole.backbone.kind,
+        "cut": None if side.low is None or side.high is None else {"low": side.low.name, "high": side.high.name},
+        "parameters": _parameter_count([side.whole.graph]),
+        "flops": sum(flops),
+        "segments": segments,
+    }
+
+
+def _segment(
+    name: str, output: str, nodes: tuple[Node, ...], flops: tuple[int, ...], model: keras.Model
+) -> dict[str, Any]:
+    layers = [(node, count) for node, count in zip(nodes, flops, strict=True) if not node.is_input]
+    last = layers[-1][0].tensors[0] if layers else model.output
+    return {
+        "name": name,
+        "layers": [
+            {
+                "name": _stable_name(node),
+                "class": type(node.operation).__name__,
+                "output_shape": list(node.tensors[0].shape),
+                "parameters": _parameter_count([node.operation]),
+                "flops": count,
+            }
+            for node, count in layers
+        ],
+        "output": output,
+        "output_shape": list(last.shape),
+        "parameters": _parameter_count(node.operation for node, _ in layers),
+        "flops": sum(count for _, count in layers),
+    }
+
+
+def _stable_name(node: Node) -> str:
+    """A layer's name; an operation without weights gets its class, since Keras numbers its name anew in each process."""
+    return node.name if isinstance(node.operation, keras.layers.Layer) else type(node.operation).__name__.lower()
+
+
+def _codecs(compiled: Compiled) -> list[dict[str, Any]]:
+    used = {node.operation.name: node for node in nodes_of(compiled.distiller)}
+    described = []
+    for side in ("student", "teacher"):
+        codec = getattr(compiled.distiller, f"{side}_codec")
+        if codec is None:
+            continue
+        message, pair = f"{side}_message", [f"{side}_low", f"{side}_high"]
+        for part, names in (("encode", (pair, [message])), ("decode", ([message], pair))):
+            model = getattr(codec, part)
+            if model.name in used:
+                described.append(_codec(f"{side}_codec.{part}", model, compiled, *names))
+    return described
+
+
+def _codec(name: str, model: keras.Model, compiled: Compiled, inputs: list[str], outputs: list[str]) -> dict[str, Any]:
+    kind = compiled.document.spec.communication.encoder.type
+    return {
+        "name": name,
+        "type": kind if model.weights else "identity",
+        "inputs": {key: list(tensor.shape) for key, tensor in zip(inputs, model.inputs, strict=True)},
+        "outputs": {key: list(tensor.shape) for key, tensor in zip(outputs, model.outputs, strict=False)},
+        "parameters": _parameter_count([model]),
+        "flops": sum(count_flops(model)),
+    }
+
+
+def _message(compiled: Compiled) -> dict[str, Any] | None:
+    codec = compiled.distiller.teacher_codec
+    if codec is None:
+        return None
+    shape = codec.encode.output.shape
+    return {"dim": shape[-1], "positions": list(shape[1:-1])}
+
+
+def _iterations(compiled: Compiled) -> int:
+    interaction = [term for term in compiled.distiller.terms if term.name == "interaction"]
+    return compiled.document.spec.communication.iterations if interaction else 0
+
+
+def _parameters(compiled: Compiled, codecs: list[dict[str, Any]]) -> dict[str, int]:
+    teacher = compiled.teacher
+    return {
+        "teacher": 0 if teacher is None else _parameter_count([teacher.whole.graph]),
+        "student": _parameter_count([compiled.student.whole.graph]),
+        "codecs": sum(codec["parameters"] for codec in codecs),
+        "trained": sum(_size(variable.shape) for variable in compiled.distiller.trained_variables),
+    }
+
+
+def _cost(compiled: Compiled, sides: Mapping[str, Any], codecs: Mapping[str, int]) -> dict[str, Any]:
+    """FLOPs of a training step for one example, by walking the distillation graph call by call."""
+    segments = {
+        f"{side}_{segment['name']}": segment["flops"] for side, model in sides.items() for segment in model["segments"]
+    }
+    segments |= {side: model["flops"] for side, model in sides.items()}
+    costs = dict.fromkeys(("student", "teacher", "interaction", "codecs"), 0)
+    seen: set[str] = set()
+    for node in nodes_of(compiled.distiller):
+        name = node.name
+        codec = name.replace("_codec_", "_codec.")
+        if codec in codecs:
+            costs["codecs"] += TRAINED * codecs[codec]
+        elif name in segments:
+            kind = name.partition("_")[0]
+            first = name not in seen
+            factor = FROZEN if kind == "teacher" and first else FROZEN_WITH_GRADIENT if kind == "teacher" else TRAINED
+            costs[kind if first else "interaction"] += factor * segments[name]
+            seen.add(name)
+    return {"unit": "FLOPs per example and step", **costs, "total": sum(costs.values())}

@@ -1,0 +1,124 @@
+"""Loading weights into a compiled graph; only `train` does this, and only here may a preset be downloaded.
+
+In: a built backbone and where its weights are said to be. Out: the same model with its weights set, or a `WeightsError`.
+Leaves out: building the model (`backbones.py`), finding the run of a teacher that is another spec (`run/teachers.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+
+from tdspec.errors import WeightsError
+from tdspec.graph.presets import fetch_preset
+from tdspec.spec import model as spec_model
+
+# What Keras, h5py and safetensors raise for files that are missing, cut short, or of another model.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+def load_weights(model: keras.Model, backbone: spec_model.Backbone) -> None:
+    """Set the weights of a backbone as its spec says; a no-op for random weights.
+
+    Args:
+        model: what `backbones.py` built for it.
+        backbone: its words in the spec.
+
+    Raises:
+        WeightsError: the weights are missing, cannot be read, or are of another model.
+        GraphError: a preset is unknown or cannot be downloaded.
+    """
+    weights = backbone.weights
+    if isinstance(weights, spec_model.PresetWeights):
+        _from_preset(model, weights.preset)
+    elif isinstance(weights, spec_model.FileWeights):
+        from_file(model, weights.file)
+    elif weights in LOADERS:
+        LOADERS[weights](model, backbone)
+
+
+def _own(model: keras.Model, backbone: Any) -> None:
+    if type(backbone) is spec_model.PresetBackbone:
+        _from_preset(model, backbone.preset)
+    else:
+        from_file(model, backbone.file)
+
+
+def _imagenet(model: keras.Model, backbone: Any) -> None:
+    shape = tuple(model.inputs[0].shape[1:])
+    try:
+        source = getattr(keras.applications, backbone.application)(
+            include_top=False, weights="imagenet", input_shape=shape
+        )
+    except UNREADABLE as error:
+        raise WeightsError(
+            f"the imagenet weights of {backbone.application} cannot be loaded: {_first_line(error)}",
+            "they are downloaded once; is the network reachable?",
+        ) from error
+    _copy(source, model, f"{backbone.application}'s imagenet weights")
+
+
+LOADERS: dict[str, Callable[[keras.Model, Any], None]] = {"own": _own, "imagenet": _imagenet}
+
+
+def _from_preset(model: keras.Model, preset: str) -> None:
+    folder = fetch_preset(preset)
+    try:
+        source = keras_hub.models.Backbone.from_preset(str(folder))
+    except UNREADABLE as error:
+        raise WeightsError(f"the weights of preset '{preset}' cannot be read: {_first_line(error)}") from error
+    if type(source) is not type(model):
+        raise WeightsError(
+            f"preset '{preset}' is a {type(source).__name__}, the spec's backbone a {type(model).__name__}"
+        )
+    _copy(source, model, f"preset '{preset}'")
+
+
+def from_file(model: keras.Model, file: str) -> None:
+    """Set a model's weights from a .weights.h5 or .keras file of the same architecture.
+
+    Raises:
+        WeightsError: the file is missing, cut short, or of another model.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise WeightsError(f"no weight file '{file}'")
+    if not path.name.endswith((".weights.h5", ".keras")):
+        raise WeightsError(f"'{path.name}' is no weight file", "expected a name ending in .weights.h5 or .keras")
+    try:
+        model.load_weights(path)
+    except UNREADABLE as error:
+        message = f"the weights in '{path.name}' do not fit the model or cannot be read: {_first_line(error)}"
+        raise WeightsError(message, "were they saved from the same architecture?") from error
+
+
+def _copy(source: keras.Model, target: keras.Model, what: str) -> None:
+    """Copy all variables, in order; both models come from the same class."""
+    pairs = list(zip(source.weights, target.weights, strict=False))
+    wrong = [(old, new) for old, new in pairs if tuple(old.shape) != tuple(new.shape)]
+    if len(source.weights) != len(target.weights):
+        raise WeightsError(f"{what} has {len(source.weights)} variables, the model {len(target.weights)}")
+    if wrong:
+        old, new = wrong[0]
+        raise WeightsError(f"{what} has {old.path} of shape {tuple(old.shape)}, the model wants {tuple(new.shape)}")
+    for old, new in pairs:
+        new.assign(old)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """Hash of all variables of a model, in order."""
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
+    return digest.hexdigest()

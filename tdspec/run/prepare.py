@@ -1,0 +1,158 @@
+"""From a spec to everything a run needs: the distiller with its weights, and the data it is fed.
+
+In: a `Document`. Out: a `Compiled` with weights loaded, `LoadedSplits`, a compiled optimizer.
+Leaves out: running the steps (`loop.py`), the run folder and its files (`train.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tdspec.data.info import SourceInfo
+from tdspec.data.info import describe as describe_source
+from tdspec.data.pipeline import InputColumn, LoadedSplits, open_splits
+from tdspec.errors import DataError
+from tdspec.graph.compiler import Compiled, build
+from tdspec.graph.weights import from_file, load_weights
+from tdspec.run.optimizers import make_optimizer
+from tdspec.spec.load import Document, load
+
+
+def describe(document: Document) -> SourceInfo:
+    """What the data source of a spec declares, without reading data.
+
+    Raises:
+        SpecError: the builder or a column is unknown.
+    """
+    data = document.spec.data
+    try:
+        return describe_source(
+            source=data.source,
+            name=data.name,
+            path=data.path,
+            label=document.spec.task.label,
+            column=document.spec.student.input.column,
+        )
+    except DataError as error:
+        raise document.error("data", error.message, error.hint, rule="data") from error
+
+
+def compile_without_weights(document: Document) -> Compiled:
+    """Compile a spec without allocating one weight, reading data, or using the network."""
+    with keras.StatelessScope(initialize_variables=False):
+        return build(document, describe)
+
+
+def compile_with_weights(document: Document, student_files: Mapping[str, Path]) -> Compiled:
+    """Compile a spec in the current strategy's scope and load the weights it names.
+
+    Args:
+        document: the spec.
+        student_files: by side, the `student.keras` of the run that trained it, where that side is another spec.
+
+    Raises:
+        WeightsError: weights are missing or do not fit.
+    """
+    compiled = build(document, describe)
+    for side, cut in (("student", compiled.student), ("teacher", compiled.teacher)):
+        if cut is None:
+            continue
+        if side in student_files:
+            from_file(cut.whole.model, str(student_files[side]))
+        else:
+            load_weights(cut.whole.backbone.model, getattr(document.spec, side).backbone)
+    return compiled
+
+
+def open_data(compiled: Compiled, *, download: bool) -> LoadedSplits:
+    """Open the three splits a spec names, checked against what the graph wants to be fed.
+
+    Args:
+        compiled: the graph.
+        download: whether missing TFDS data may be downloaded.
+    """
+    spec = compiled.document.spec
+    data = spec.data
+    sizes = [side.whole.backbone.size for side in (compiled.student, compiled.teacher) if side is not None]
+    known = [size for size in sizes if size is not None]
+    return open_splits(
+        source=data.source,
+        name=data.name,
+        path=data.path,
+        splits=data.splits,
+        where=data.where,
+        labels_per_class=data.labels_per_class,
+        unlabeled=data.unlabeled,
+        augment=data.augment,
+        label=spec.task.label,
+        task_type=spec.task.type,
+        num_classes=compiled.num_classes,
+        columns=input_columns(compiled),
+        resize_to=(max(size[0] for size in known), max(size[1] for size in known)) if known else None,
+        seed=spec.seed,
+        download=download,
+    )
+
+
+def input_columns(compiled: Compiled) -> list[InputColumn]:
+    """What the distiller is fed, column by column."""
+    sides = [side.whole.backbone for side in (compiled.student, compiled.teacher) if side is not None]
+    table = {column.name: column for backbone in sides for column in backbone.columns}
+    return [
+        InputColumn(name, table[name].kind, table[name].size)
+        if name in table
+        else InputColumn(name, "image", None, tuple(tensor.shape[1:]))
+        for name, tensor in compiled.distiller.input.items()
+    ]
+
+
+OPTIMIZER_OPTIONS = ("type", "learning_rate", "weight_decay", "momentum", "global_clipnorm")
+
+
+def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int) -> None:
+    """Give the distiller the optimizer of its spec, in the current strategy's scope.
+
+    Args:
+        compiled: the graph.
+        schedule: of the learning rate, over `total_steps` steps.
+    """
+    optimizer = compiled.document.spec.train.optimizer
+    options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
+    compiled.distiller.compile(make_optimizer(**options, schedule=schedule, total_steps=total_steps))
+
+
+def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
+    """Everything that training changes, by a name that is the same in every process: owner/number_name.
+
+    The owners are "student", "student_codec_encode", "student_codec_decode", "teacher_codec_encode",
+    "teacher_codec_decode" and "optimizer"; the number is the variable's place in the owner's `variables`.
+    """
+    distiller = compiled.distiller
+    owners: Mapping[str, Sequence[keras.Variable]] = {
+        "student": distiller.student.variables,
+        **{
+            f"{side}_{part}": getattr(getattr(distiller, side), part).variables
+            for side in ("student_codec", "teacher_codec")
+            for part in ("encode", "decode")
+            if getattr(distiller, side) is not None
+        },
+        "optimizer": distiller.optimizer.variables,
+    }
+    return {
+        f"{owner}/{number:03d}_{variable.name}": variable
+        for owner, variables in owners.items()
+        for number, variable in enumerate(variables)
+    }
+
+
+def prepared_distiller(spec: str | os.PathLike[str], overrides: Sequence[str]) -> Any:
+    """See `tdspec.compile`."""
+    compiled = build(load(spec, overrides), describe)
+    # How many steps the caller's `fit` will run is not known here, so the learning rate stays where it starts.
+    compile_optimizer(compiled, schedule="constant", total_steps=1)
+    return compiled.distiller

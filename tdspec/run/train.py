@@ -1,0 +1,235 @@
+"""A run from beginning to end: train, choose the best epoch, read the test split once, export.
+
+In: a `Document` and where to put the run. Out: a run folder (see `run_dir.py`), complete or resumable.
+Leaves out: the step (`graph/distiller.py`), the loop (`loop.py`), what artefacts are (`serve/`), the page (`report/`).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import keras
+import tensorflow as tf
+
+from tdspec.data.pipeline import LoadedSplits
+from tdspec.errors import RunError, TdspecError
+from tdspec.graph.compiler import Compiled
+from tdspec.graph.plan import as_text, plan_of
+from tdspec.graph.weights import weights_sha256
+from tdspec.run import loop, run_dir
+from tdspec.run.checkpoints import Checkpoints
+from tdspec.run.events import TensorBoardWriter
+from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_data, state_of
+from tdspec.run.progress import Progress
+from tdspec.run.run_dir import RunFolder
+from tdspec.run.strategy import make_strategy
+from tdspec.run.teachers import COMPLETE, named_specs, trained_run
+from tdspec.spec.load import Document
+from tdspec.spec.render import render
+
+Finish = Callable[["Run"], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is at hand while a run goes on; `finish` functions of later stages get it at the end, with the best weights."""
+
+    folder: RunFolder
+    document: Document
+    compiled: Compiled
+    splits: LoadedSplits
+    strategy: tf.distribute.Strategy
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, as opposed to what.
+
+    Attributes:
+        root: the folder of all runs.
+        finish: called with the best student before the run counts as complete; what it returns joins the record.
+        stream: for progress and messages.
+    """
+
+    root: Path
+    finish: Finish
+    stream: TextIO = sys.stderr
+
+
+def train(document: Document, options: Options, *, folder: Path | None = None, resume: bool = False) -> RunFolder:
+    """Train a spec; its teacher first, where that is another spec whose run is missing or stale.
+
+    Args:
+        document: the spec.
+        options: where runs go and how they end.
+        folder: of this run, or None for a new one under `options.root`.
+        resume: go on with `folder`, or with the newest unfinished run of the spec.
+
+    Returns:
+        The folder of the complete run.
+
+    Raises:
+        TdspecError: the spec, data, weights or run are wrong; what was written stays, and the record says so.
+        KeyboardInterrupt: the run was stopped; it can be resumed.
+    """
+    student_files = _named_students(document, options)
+    strategy = make_strategy(document.spec.train.strategy, document.spec.train.replicas)
+    with strategy.scope():
+        compiled = compile_with_weights(document, student_files)
+        splits = open_data(compiled, download=True)
+        steps = splits.train.num_examples // document.spec.data.batch_size
+        total_steps = max(1, steps * document.spec.train.epochs)
+        compile_optimizer(compiled, schedule=document.spec.train.schedule, total_steps=total_steps)
+    run = _resumed(document, options.root, folder) if resume else _created(document, options.root, folder)
+    with run_dir.lock(run), loop.stop_on_signals():
+        _record_start(run, document, compiled, splits)
+        try:
+            _run(Run(run, document, compiled, splits, strategy), options, steps)
+        except KeyboardInterrupt:
+            run_dir.update_record(run, status="interrupted")
+            raise
+        except TdspecError as error:
+            run_dir.update_record(run, status="failed", error=error.message)
+            raise
+    return run
+
+
+def _named_students(document: Document, options: Options) -> dict[str, Path]:
+    """The `student.keras` of each side that is the trained student of another spec."""
+    files = {}
+    for side, other in named_specs(document).items():
+        run = trained_run(other, options.root)
+        if run is None:
+            print(f"{side} '{other.spec.name}' has no run of this spec yet: training it first", file=options.stream)
+            run = train(other, options)
+            print(f"{side} '{other.spec.name}' is ready: {run.path}", file=options.stream)
+        files[side] = run.student
+    return files
+
+
+def _created(document: Document, root: Path, folder: Path | None) -> RunFolder:
+    return run_dir.create(root, document.spec.name, document.spec.seed, folder)
+
+
+def _resumed(document: Document, root: Path, folder: Path | None) -> RunFolder:
+    run = run_dir.find_resumable(root, document.spec.name) if folder is None else run_dir.open_run(folder)
+    if run is None:
+        raise RunError(f"there is no unfinished run of '{document.spec.name}' in {root}", "train without --resume")
+    record = run_dir.read_record(run)
+    if record["status"] == COMPLETE:
+        raise RunError(f"{run.path} is complete already", "train without --resume for a new run")
+    if record.get("spec_sha256") not in (None, document.sha256):
+        raise RunError(f"{run.path} was started from another spec", "resume with the spec it was started from")
+    return run
+
+
+def _record_start(run: RunFolder, document: Document, compiled: Compiled, splits: LoadedSplits) -> None:
+    plan = plan_of(compiled)
+    if not run.spec.is_file():
+        run_dir.write_text(run.spec, render(document, run.path))
+        run_dir.write_text(run.plan, as_text(plan))
+    teacher = compiled.teacher
+    run_dir.update_record(
+        run,
+        status="running",
+        method=document.spec.method,
+        spec_sha256=document.sha256,
+        versions=plan["versions"],
+        data={
+            "fingerprint": splits.fingerprint,
+            "examples": {part: getattr(splits, part).num_examples for part in ("train", "validation", "test")},
+        },
+        teacher_sha256=None if teacher is None else weights_sha256(teacher.whole.model),
+        process=os.getpid(),
+    )
+
+
+class _Recorder(keras.callbacks.Callback):
+    """After each epoch: a line of metrics, then a checkpoint, so that a checkpoint never lacks its line."""
+
+    def __init__(self, run: Run, checkpoints: Checkpoints, best: float | None):
+        super().__init__()
+        self._run, self._checkpoints, self._best = run, checkpoints, best
+        self._started = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        optimizer = self._run.compiled.distiller.optimizer
+        seconds = round(time.perf_counter() - self._started, 3)
+        row = {"epoch": epoch + 1, "seconds": seconds, "learning_rate": float(optimizer.learning_rate), **(logs or {})}
+        run_dir.append_metrics(self._run.folder, row)
+        value = row[judged_by(self._run.compiled)]
+        is_best = is_better(self._run.compiled, value, self._best)
+        self._best = value if is_best else self._best
+        self._checkpoints.save(epoch + 1, is_best=is_best)
+
+
+def judged_by(compiled: Compiled) -> str:
+    """The name of the figure that chooses the best epoch."""
+    return f"val_{compiled.distiller.task_metric.name}"
+
+
+def is_better(compiled: Compiled, value: float, best: float | None) -> bool:
+    """Whether a figure beats the best so far; of equals the first stays."""
+    if best is None:
+        return True
+    return value > best if compiled.distiller.more_is_better else value < best
+
+
+def _best_so_far(run: Run) -> float | None:
+    values = [row[judged_by(run.compiled)] for row in run_dir.read_metrics(run.folder)]
+    return (max if run.compiled.distiller.more_is_better else min)(values, default=None)
+
+
+def _run(run: Run, options: Options, steps: int) -> None:
+    spec, distiller = run.document.spec, run.compiled.distiller
+    checkpoints = Checkpoints(run.folder.checkpoints, state_of(run.compiled))
+    first_epoch = checkpoints.restore_last() or 0
+    run_dir.truncate_metrics(run.folder, first_epoch + 1)
+    started = time.perf_counter()
+    before = float(run_dir.read_record(run.folder).get("seconds", 0.0))
+    progress = Progress(
+        epochs=spec.train.epochs, steps_per_epoch=steps, batch_size=spec.data.batch_size, stream=options.stream
+    )
+    callbacks = [_Recorder(run, checkpoints, _best_so_far(run)), TensorBoardWriter(run.folder.tensorboard), progress]
+    validation = run.splits.validation.batches(spec.data.batch_size, epoch=None)
+    if first_epoch < spec.train.epochs:
+        loop.fit(
+            distiller,
+            strategy=run.strategy,
+            train_batches=lambda epoch: run.splits.train.batches(spec.data.batch_size, epoch=epoch),
+            validation_batches=validation,
+            epochs=spec.train.epochs,
+            first_epoch=first_epoch,
+            callbacks=callbacks,
+        )
+    best_epoch = checkpoints.restore_best()
+    metrics = {
+        "validation": loop.evaluate(distiller, validation, strategy=run.strategy),
+        "test": evaluate_split(run, "test"),
+    }
+    finished = options.finish(run)
+    run_dir.update_record(
+        run.folder,
+        status=COMPLETE,
+        best_epoch=best_epoch,
+        metrics=metrics,
+        seconds=round(before + time.perf_counter() - started, 3),
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **finished,
+    )
+
+
+def evaluate_split(run: Run, split: str) -> dict[str, float]:
+    """The student's task loss and figure on a split."""
+    batches = getattr(run.splits, split).batches(run.document.spec.data.batch_size, epoch=None)
+    return loop.evaluate(run.compiled.distiller, batches, strategy=run.strategy)
