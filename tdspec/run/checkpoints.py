@@ -113,7 +113,8 @@ class Checkpoints:
 
     def _restore(self, folder: Path) -> None:
         try:
-            self._checkpoint.read(str(folder / PREFIX)).assert_consumed()
+            status = self._checkpoint.read(str(folder / PREFIX))
+            status.expect_partial().assert_consumed()
         except (AssertionError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise RunError(
@@ -151,7 +152,8 @@ def _is_whole(folder: Path) -> bool:
         reader = tf.train.load_checkpoint(str(folder / PREFIX))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (tf.errors.OpError, OSError, ValueError):
+    except (tf.errors.OpError, OSError, ValueError, IndexError, RuntimeError):
+        # TensorFlow's reader says "data end too early" by IndexError, and what it cannot place by RuntimeError.
         return False
     return True
 

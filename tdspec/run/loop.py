@@ -1,7 +1,8 @@
 """One training loop for every strategy.
 
-In: a compiled `keras.Model` whose `train_step` and `test_step` run inside `strategy.run` and update `model.metrics`,
-and `tf.data` datasets of global batches. Out: the trained model, and each metric by name, epoch by epoch.
+In: a compiled `keras.Model` whose `train_step` and `test_step` run inside `strategy.run`, update `model.metrics` and
+return a dict that names those they updated; `tf.data` datasets of global batches. Out: the trained model, and each
+metric by name, epoch by epoch.
 Several steps make one call of a graph, so that Python costs nothing, and a call lasts well under a second, so that
 progress and interruptions are prompt. The number of steps in a call is a tensor: one graph serves them all.
 Leaves out: checkpoints, records and progress, which are callbacks, and XLA, which is the model's matter.
@@ -52,7 +53,7 @@ def fit(
             index of the call's last step. Those that are context managers are left also when training breaks off.
 
     Returns:
-        For each metric's name, and "val_" + name on the validation batches, one value an epoch.
+        By name the metrics that `train_step` returns, and by "val_" + name those of `test_step`, one value an epoch.
 
     Raises:
         RunError: a metric became NaN or infinite.
@@ -94,7 +95,7 @@ def evaluate(model: keras.Model, batches: tf.data.Dataset, *, strategy: tf.distr
         strategy: what the model was made under.
 
     Returns:
-        Each metric by name.
+        By name the metrics that `test_step` returns.
 
     Raises:
         DataError: there is no batch.
@@ -126,7 +127,8 @@ class _Runner:
     """Runs a step on all batches of a dataset, several in a call; knows how many make a call of `SECONDS_PER_CALL`."""
 
     def __init__(self, step: Callable[[Any], Any], strategy: tf.distribute.Strategy):
-        self._run_steps = _compile(step, strategy)
+        self._names: set[str] = set()
+        self._run_steps = _compile(step, strategy, self._names)
         self._steps_per_call = 1
 
     def run(self, batches: Any, after_call: AfterCall) -> None:
@@ -141,6 +143,10 @@ class _Runner:
         if not done:
             raise DataError("there is no batch to run on", "lower data.batch_size, or give the split more examples")
 
+    def read_metrics(self, model: keras.Model) -> dict[str, float]:
+        """The values of the metrics that the step updates; the others of the model would show a meaningless 0."""
+        return {metric.name: float(metric.result()) for metric in model.metrics if metric.name in self._names}
+
     def _call(self, iterator: Any) -> int:
         start = time.perf_counter()
         num_steps = int(self._run_steps(iterator, tf.constant(self._steps_per_call, tf.int64)))
@@ -151,10 +157,18 @@ class _Runner:
         return num_steps
 
 
-def _compile(step: Callable[[Any], Any], strategy: tf.distribute.Strategy) -> Callable[[Any, tf.Tensor], tf.Tensor]:
-    """A graph of (iterator, most steps) that runs `step` on every replica and returns the number of steps it ran."""
+def _compile(
+    step: Callable[[Any], Any], strategy: tf.distribute.Strategy, names: set[str]
+) -> Callable[[Any, tf.Tensor], tf.Tensor]:
+    """A graph of (iterator, most steps) that runs `step` on every replica and returns the number of steps it ran.
+
+    The keys of what `step` returns are added to `names` when the graph is built.
+    """
+
     # As in Keras, a step's Python is run as it is written, not rewritten by AutoGraph.
-    step = tf.autograph.experimental.do_not_convert(step)
+    @tf.autograph.experimental.do_not_convert
+    def run_step(batch: Any) -> None:
+        names.update(step(batch))
 
     @tf.function
     def run_steps(iterator: Any, most_steps: tf.Tensor) -> tf.Tensor:
@@ -164,7 +178,7 @@ def _compile(step: Callable[[Any], Any], strategy: tf.distribute.Strategy) -> Ca
             batch = iterator.get_next_as_optional()
             if not batch.has_value():
                 break
-            strategy.run(step, args=(batch.get_value(),))
+            strategy.run(run_step, args=(batch.get_value(),))
             num_steps += 1
         return num_steps
 
@@ -186,7 +200,7 @@ def _train_epoch(
     driver.on_train_batch_begin(0)
 
     def after_call(done: int) -> bool:
-        logs.update(_read_metrics(model))
+        logs.update(train.read_metrics(model))
         _check_finite(logs, f"in epoch {epoch + 1}, by step {done}")
         driver.on_train_batch_end(done - 1, logs)
         return bool(model.stop_training)
@@ -208,13 +222,9 @@ def _test(
         return False
 
     test.run(batches, after_call)
-    logs = _read_metrics(model)
+    logs = test.read_metrics(model)
     driver.on_test_end(logs)
     return logs
-
-
-def _read_metrics(model: keras.Model) -> dict[str, float]:
-    return {metric.name: float(metric.result()) for metric in model.metrics}
 
 
 def _check_finite(logs: Mapping[str, float], where: str) -> None:

@@ -88,7 +88,8 @@ def make_optimizer(
     Raises:
         RunError: momentum for an optimizer that has none.
     """
-    arguments: dict[str, Any] = {"learning_rate": SCHEDULES[schedule](learning_rate, total_steps)}
+    # Without a name, Keras counts the optimizers of the process, and a checkpoint's names would depend on the count.
+    arguments: dict[str, Any] = {"name": type, "learning_rate": SCHEDULES[schedule](learning_rate, total_steps)}
     if type == "sgd":
         arguments["momentum"] = momentum
     elif momentum:

@@ -66,18 +66,22 @@ class Progress(keras.callbacks.Callback, contextlib.AbstractContextManager["Prog
             self._live.start()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self._epoch, self._step = epoch, 0
+        self._epoch, self._step, self._metrics = epoch, 0, ""
         self._epoch_start = self._last_line = time.perf_counter()
-        self._show_bar({})
+        self._rate.begin_epoch()
+        self._show_bar()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self._rate.add(batch + 1 - self._step)
-        self._step = batch + 1
-        self._show_bar(logs or {})
+        self._step, self._metrics = batch + 1, format_metrics(logs or {})
+        self._show_bar()
         now = time.perf_counter()
         if self._live is None and now - self._last_line >= self._seconds_between_lines:
             self._last_line = now
-            self._print(f"{self._position()}  {self._pace()}  {format_metrics(logs or {})}")
+            self._print(f"{self._position()}  {self._pace()}  {self._metrics}")
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._show_bar("validation")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._step = self._steps_per_epoch
@@ -91,20 +95,19 @@ class Progress(keras.callbacks.Callback, contextlib.AbstractContextManager["Prog
         return f"epoch {self._epoch + 1}/{self._epochs}  step {self._step}/{self._steps_per_epoch}"
 
     def _pace(self) -> str:
-        steps_left = (self._epochs - self._epoch) * self._steps_per_epoch - self._step
-        rate = self._rate.steps_per_second()
-        if not rate:
+        if not self._rate.known():
             return "-- examples/s"
-        return f"{rate * self._batch_size:,.0f} examples/s  {format_time(steps_left / rate)} left"
+        steps_left = (self._epochs - self._epoch) * self._steps_per_epoch - self._step
+        examples_per_second = self._rate.steps_per_second() * self._batch_size
+        return f"{examples_per_second:,.0f} examples/s  {format_time(steps_left * self._rate.seconds_per_step())} left"
 
-    def _show_bar(self, logs: Mapping[str, float]) -> None:
+    def _show_bar(self, phase: str = "") -> None:
         if self._live is None:
             return
-        bar = Table.grid(padding=(0, 2))
-        bar.add_row(
-            self._position(), ProgressBar(total=self._steps_per_epoch, completed=self._step, width=24), self._pace()
-        )
-        self._live.update(Group(bar, Text(format_metrics(logs))), refresh=True)
+        bar = ProgressBar(total=self._steps_per_epoch, completed=self._step, width=24)
+        line = Table.grid(padding=(0, 2))
+        line.add_row(self._position(), bar, self._pace(), phase)
+        self._live.update(Group(line, Text(self._metrics)), refresh=True)
 
     def _print(self, line: str) -> None:
         if self._live is None:
@@ -119,25 +122,36 @@ class Progress(keras.callbacks.Callback, contextlib.AbstractContextManager["Prog
 
 
 class _Rate:
-    """Steps per second since the first report, which is when the graph was built."""
+    """Measures steps from the first report on, since the graph is built before it."""
 
     def __init__(self) -> None:
-        self._start: float | None = None
         self._steps = 0
+        self._train_seconds = 0.0
+        self._start: float | None = None
         self._last = 0.0
 
-    def add(self, num_steps: int) -> None:
+    def begin_epoch(self) -> None:
         self._last = time.perf_counter()
+
+    def add(self, num_steps: int) -> None:
+        now = time.perf_counter()
         if self._start is None:
-            self._start = self._last
+            self._start = now
         else:
             self._steps += num_steps
+            self._train_seconds += now - self._last
+        self._last = now
+
+    def known(self) -> bool:
+        return self._steps > 0
 
     def steps_per_second(self) -> float:
-        """0.0 while nothing is known."""
-        if self._start is None or self._last == self._start:
-            return 0.0
-        return self._steps / (self._last - self._start)
+        """While training."""
+        return self._steps / self._train_seconds
+
+    def seconds_per_step(self) -> float:
+        """All in all: with validation, and what callbacks do after an epoch."""
+        return (time.perf_counter() - (self._start or 0.0)) / self._steps
 
 
 def format_metrics(logs: Mapping[str, float]) -> str:
