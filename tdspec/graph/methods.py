@@ -1,7 +1,7 @@
 """Methods as data: which terms each has, and the tensors the terms compare.
 
 In: two sides cut in segments, their codecs. Out: named tensors of one functional graph, and the `Term`s over them.
-A tensor is made when a term asks for it, and never otherwise: what only a term of weight 0 would need is not in the graph.
+A tensor is made when a term asks for it, and never otherwise: what only a term of weight 0 needs is not in the graph.
 Leaves out: the distances (`distances.py`), the reduction and the step (`distiller.py`).
 """
 
@@ -73,10 +73,28 @@ def comparisons(name: str, iterations: int) -> tuple[tuple[str, ...], tuple[str,
 
 @dataclass(frozen=True)
 class Side:
-    """A model as a participant: its three segments on the data, and how it encodes and decodes (None where it never does)."""
+    """A model as a participant: its three segments, and how it encodes and decodes (None where it never does)."""
 
     segments: Segments
     codec: Codec | None
+
+
+class InInference(keras.layers.Layer):
+    """A model that runs in inference mode whatever the mode of the graph it stands in.
+
+    Keras hands the `training` of a functional model's call to each layer in it, over what that layer was called with; a
+    layer whose call has no such argument keeps its own word.
+
+    Args:
+        model: what it runs, weights shared.
+    """
+
+    def __init__(self, model: keras.Model, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.model = model
+
+    def call(self, inputs: Any) -> Any:
+        return self.model(inputs, training=False)
 
 
 class Conversation:
@@ -84,7 +102,7 @@ class Conversation:
 
     Args:
         inputs: named keras.Inputs.
-        student, teacher: a `Side`, or the whole model inputs -> prediction where it is not cut; teacher is None without one.
+        student, teacher: a `Side`, or the whole model inputs -> prediction where it is not cut; None: no teacher.
         teacher_asks_itself: the teacher interprets its own message instead of the student's (one_way_control).
     """
 
@@ -101,6 +119,7 @@ class Conversation:
         self.teacher_asks_itself = teacher_asks_itself
         self.tensors: dict[str, keras.KerasTensor] = {}
         self._decoded: dict[tuple[str, str], list[keras.KerasTensor]] = {}
+        self._in_inference: dict[str, InInference] = {}
 
     def __getitem__(self, name: str) -> keras.KerasTensor:
         if name not in self.tensors:
@@ -115,11 +134,11 @@ class Conversation:
             "student_low": lambda: self._part(self.student, "lower", None),
             "student_high": lambda: self._part(self.student, "middle", self["student_low"]),
             "student_prediction": lambda: self._prediction(self.student, "student"),
-            "teacher_low": lambda: ops.stop_gradient(self._part(self.teacher, "lower", None, training=False)),
+            "teacher_low": lambda: ops.stop_gradient(self._part(self.teacher, "lower", None, inference=True)),
             "teacher_high": lambda: ops.stop_gradient(
-                self._part(self.teacher, "middle", self["teacher_low"], training=False)
+                self._part(self.teacher, "middle", self["teacher_low"], inference=True)
             ),
-            "teacher_prediction": lambda: ops.stop_gradient(self._prediction(self.teacher, "teacher", training=False)),
+            "teacher_prediction": lambda: ops.stop_gradient(self._prediction(self.teacher, "teacher", inference=True)),
             "student_message": lambda: self._encode(self.student, self["student_low"], self["student_high"]),
             "teacher_message": lambda: self._encode(self.teacher, self["teacher_low"], self["teacher_high"]),
             "student_low_told": lambda: self._decode("student", "teacher_message", "student_low_told"),
@@ -135,7 +154,7 @@ class Conversation:
             # the teacher hears: s'_h, e'_h = D_h(m^k); e'_h enters only L_SC
             "teacher_low": lambda k: self._decode("teacher", self._question(k), f"teacher_low_{k}"),
             # and interprets with its own frozen layers: e~_h = middle_h(s'_h)
-            "teacher_high": lambda k: self._part(self.teacher, "middle", self[f"teacher_low_{k}"], training=False),
+            "teacher_high": lambda k: self._part(self.teacher, "middle", self[f"teacher_low_{k}"], inference=True),
             # and answers: m_h^k = E_h(s'_h, e~_h)
             "teacher_message": lambda k: self._encode(
                 self.teacher, self[f"teacher_low_{k}"], self[f"teacher_high_{k}"]
@@ -148,7 +167,7 @@ class Conversation:
             "student_message": lambda k: self._encode(
                 self.student,
                 self[f"student_low_{k - 1}"],
-                self._part(self.student, "middle", self[f"student_low_{k - 1}"], training=False),
+                self._part(self.student, "middle", self[f"student_low_{k - 1}"], inference=True),
             ),
         }
 
@@ -156,17 +175,24 @@ class Conversation:
         asker = "teacher" if self.teacher_asks_itself else "student"
         return f"{asker}_message" if k == 1 else f"{asker}_message_{k - self.teacher_asks_itself}"
 
-    def _part(self, side: Any, part: str, state: Tensor, **options: Any) -> Tensor:
+    def _part(self, side: Any, part: str, state: Tensor, *, inference: bool = False) -> Tensor:
         model = getattr(side.segments, part)
+        run = self._inference_of(model) if inference else model
         if state is None:
-            return model({name: self.inputs[name] for name in model.input}, **options)
+            return run({name: self.inputs[name] for name in model.input})
         masks = [self.inputs[tensor.name] for tensor in model.inputs[1:]]
-        return model([state, *masks], **options)
+        return run([state, *masks])
 
-    def _prediction(self, side: Any, prefix: str, **options: Any) -> Tensor:
+    def _prediction(self, side: Any, prefix: str, *, inference: bool = False) -> Tensor:
         if isinstance(side, Side):
-            return self._part(side, "upper", self[f"{prefix}_high"], **options)
-        return side({name: self.inputs[name] for name in side.input}, **options)
+            return self._part(side, "upper", self[f"{prefix}_high"], inference=inference)
+        run = self._inference_of(side) if inference else side
+        return run({name: self.inputs[name] for name in side.input})
+
+    def _inference_of(self, model: keras.Model) -> InInference:
+        if model.name not in self._in_inference:
+            self._in_inference[model.name] = InInference(model, name=f"{model.name}_in_inference")
+        return self._in_inference[model.name]
 
     def _encode(self, side: Any, low: Tensor, high: Tensor) -> Tensor:
         return side.codec.encode([low, high])
