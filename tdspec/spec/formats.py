@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from tdspec import __version__
 from tdspec.errors import Diagnostic
-from tdspec.resources import version
 from tdspec.spec.problems import RULES, has_error
 
 Report = Mapping[str, Sequence[Diagnostic]]
@@ -94,7 +94,7 @@ def as_sarif(report: Report) -> str:
     rules = sorted({item.rule for item in found})
     driver = {
         "name": "tdspec",
-        "semanticVersion": version(),
+        "semanticVersion": __version__,
         "rules": [
             {"id": rule, "shortDescription": {"text": RULES[rule]}, "help": {"text": RULES[rule]}} for rule in rules
         ],

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tdspec.errors import Diagnostic, Place, UsageError
 from tdspec.spec.paths import PATH_KEYS, absolute
 from tdspec.spec.reader import fatal, read_text
-from tdspec.spec.source import Entry, Node, with_value
+from tdspec.spec.source import Entry, Node, dotted, parse_dotted, with_value
 
 
 def apply_overrides(root: Node, overrides: Sequence[str]) -> tuple[Node, tuple[Diagnostic, ...]]:
@@ -35,7 +36,7 @@ def apply_overrides(root: Node, overrides: Sequence[str]) -> tuple[Node, tuple[D
             raise UsageError(f"found the override '{override}', expected KEY.PATH=VALUE", hint)
         file = f"--set {override}"
         node, found = read_text(text, file, len(key) + 2) if text.strip() else (Node(Place(file, 1, 1), None), ())
-        diagnostics += found
+        diagnostics += [replace(item, key=dotted((*path, *parse_dotted(item.key)))) for item in found]
         place = Place(file, 1, 1)
         root = with_value(_open_way(root, path, place), path, place, _absolute_paths(node, path))
     return root, tuple(diagnostics)

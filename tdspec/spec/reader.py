@@ -120,8 +120,10 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str, column: int
     unclosed_quote = "quoted scalar" in (error.context or "") and "end of stream" in (error.problem or "")
     mark = error.context_mark if unclosed_quote else error.problem_mark or error.context_mark
     line, offset = (mark.line, mark.column) if mark else (0, 0)
-    place = Place(file, line + 1, offset + (column if line == 0 else 1))
     lines = text.split("\n")
+    if line >= len(lines):
+        line, offset = len(lines) - 1, len(lines[-1])
+    place = Place(file, line + 1, offset + (column if line == 0 else 1))
     if line < len(lines) and lines[line][offset : offset + 1] == "\t":
         return fatal(place, "syntax", "found a tab, expected spaces", "YAML is indented by spaces only")
     problem = error.problem or "text that is no YAML"

@@ -88,7 +88,7 @@ def fill(node: Schema, value: Any) -> Any:
         node: the schema of the value.
         value: plain data that is valid against it.
     """
-    chosen = next((branch for branch in branches(node) if accepts_type(branch, value)), None)
+    chosen = _chosen(node, value)
     if chosen is None:
         return copy.deepcopy(value)
     if "const" in chosen or "enum" in chosen:
@@ -98,6 +98,14 @@ def fill(node: Schema, value: Any) -> Any:
     if isinstance(value, list):
         return [fill(chosen.get("items", {}), item) for item in value]
     return _as_schema_type(chosen, value)
+
+
+def _chosen(node: Schema, value: Any) -> Schema | None:
+    """The branch that a valid value is meant for."""
+    fitting = [branch for branch in branches(node) if accepts_type(branch, value)]
+    if len(fitting) > 1 and isinstance(value, dict):
+        fitting = [branch for branch in fitting if value.keys() >= set(branch.get("required", []))]
+    return fitting[0] if fitting else None
 
 
 def _fill_mapping(node: Schema, value: Mapping[str, Any]) -> dict[str, Any]:

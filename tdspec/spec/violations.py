@@ -107,8 +107,9 @@ def _key_hint(key: str, known: list[str], path: KeyPath) -> str:
 
 
 def _missing(error: Violation) -> Iterator[Problem]:
-    nodes = error.schema.get("properties", FEATURE_KEYS)
-    if nodes is FEATURE_KEYS and error.instance.get("type") not in FEATURE_KEYS["type"]["enum"]:
+    conditional = "properties" not in error.schema
+    nodes = FEATURE_KEYS if conditional else error.schema["properties"]
+    if conditional and error.instance.get("type") not in FEATURE_KEYS["type"]["enum"]:
         return  # whether a feature needs its size is open while its type is
     for key in error.keyword:
         if key not in error.instance:
