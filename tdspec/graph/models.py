@@ -14,7 +14,7 @@ import keras
 from tdspec.errors import GraphError
 from tdspec.graph.backbones import Backbone
 from tdspec.graph.layouts import Layout, layout_of
-from tdspec.graph.walk import opened
+from tdspec.graph.walk import functional, opened
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,10 @@ def assemble(
                 layer.epsilon = batch_norm_epsilon
     inputs = _inputs(backbone, image, image_shape)
     x = _in_structure(backbone.model, _preprocessed(inputs, backbone, image))
-    whole = backbone.model(x)
-    if not isinstance(whole, keras.KerasTensor):
+    results = keras.tree.flatten(backbone.model(x))
+    if len(results) > 1:
         raise GraphError(f"{backbone.kind} has several outputs, expected one")
+    (whole,) = results
     features = outputs = opened(inputs, whole)
     patch_grid = _patch_grid(backbone)
     if head is not None and units is not None:
@@ -195,9 +196,9 @@ def assemble(
         outputs, whole = layers(features), layers(whole)
     elif units is not None and tuple(features.shape) != (None, units):
         raise GraphError(f"the backbone's own output has shape {tuple(features.shape)}, the task needs (None, {units})")
-    graph = keras.Model(inputs, outputs, name=name)
+    graph = functional(inputs, outputs, name=name)
     # A changed epsilon is not part of a keras-hub class's config, so only the opened graph can be saved with it.
-    model = graph if batch_norm_epsilon is not None else keras.Model(inputs, whole, name=name)
+    model = graph if batch_norm_epsilon is not None else functional(inputs, whole, name=name)
     return WholeModel(model, graph, features, backbone, head is None, units is not None, patch_grid)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import keras
@@ -111,7 +112,9 @@ def is_block(operation: keras.Operation) -> bool:
 
 def _is_container(operation: keras.Operation) -> bool:
     """A nested model, or a layer made of transformer blocks: what `opened` opens."""
-    if isinstance(operation, keras.Sequential) or (isinstance(operation, keras.Model) and hasattr(operation, "outputs")):
+    if isinstance(operation, keras.Sequential) or (
+        isinstance(operation, keras.Model) and hasattr(operation, "outputs")
+    ):
         return True
     if not isinstance(operation, keras.layers.Layer) or _is_block(operation) or _is_attention(operation):
         return False
@@ -159,5 +162,29 @@ def opened(inputs: Any, output: keras.KerasTensor) -> keras.KerasTensor:
         The tensor that corresponds to `output` in a graph traced anew.
     """
     while any(_is_container(node.operation) for node in nodes_between(keras.tree.flatten(inputs), [output])):
-        output = trace(keras.Model(inputs, output), inputs)
+        output = trace(functional(inputs, output), inputs)
     return output
+
+
+def functional(inputs: Any, output: keras.KerasTensor, **options: Any) -> keras.Model:
+    """A functional model whose layers may have come with equal names, as those of two nested models do.
+
+    Keras refuses equal names, so the later of two layers is renamed: a number is added.
+
+    Args:
+        inputs: keras.Inputs, in any structure.
+        output: a tensor that depends on them.
+        options: of keras.Model, such as its name.
+    """
+    nodes = nodes_between(keras.tree.flatten(inputs), [output])
+    entries_first = sorted(nodes, key=lambda node: not node.is_input)
+    operations = {id(node.operation): node.operation for node in entries_first}.values()
+    names = {operation.name for operation in operations}
+    taken: set[str] = set()
+    for operation in operations:
+        if operation.name in taken:
+            candidates = (f"{operation.name}_{number}" for number in count(1))
+            operation.name = next(name for name in candidates if name not in names)
+        taken.add(operation.name)
+        names.add(operation.name)
+    return keras.Model(inputs, output, **options)
