@@ -10,7 +10,7 @@ import difflib
 import inspect
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def hub_class(class_name: str, config: Mapping[str, Any], *, size: Size, channel
         model = backbone_class(**arguments)
     except (TypeError, ValueError, AttributeError, IndexError, KeyError, ZeroDivisionError) as error:
         raise GraphError(f"{class_name} refuses its config: {_first_line(error)}") from error
-    return Backbone(model, class_name, _settled_size(model, size))
+    return Backbone(model, class_name, _settled_size(model, size, channels))
 
 
 def _image_shape(config: Mapping[str, Any], default: Any, size: Size, channels: int) -> tuple[int | None, ...]:
@@ -106,9 +106,14 @@ def _image_shape(config: Mapping[str, Any], default: Any, size: Size, channels: 
         if default is inspect.Parameter.empty or default is None or None in default:
             raise GraphError("the size of the image is not known", "write input.size: [height, width]")
         return tuple(default)
-    shape = tuple(config["image_shape"])
+    shape = config["image_shape"]
+    if not isinstance(shape, Sequence) or len(shape) != 3 or not all(isinstance(axis, int) for axis in shape):
+        raise GraphError(f"config.image_shape is {shape}, expected [height, width, channels]")
+    shape = tuple(shape)
     if size is not None and shape[:2] != size:
-        raise GraphError(f"config.image_shape {list(shape)} differs from input.size {list(size)}", "write one of the two")
+        raise GraphError(
+            f"config.image_shape {list(shape)} differs from input.size {list(size)}", "write one of the two"
+        )
     return shape
 
 
@@ -117,11 +122,14 @@ def _first_line(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def _settled_size(model: keras.Model, size: Size) -> tuple[int, int]:
+def _settled_size(model: keras.Model, size: Size, channels: int) -> tuple[int, int]:
     shape = model.inputs[0].shape
     if len(model.inputs) != 1 or len(shape) != 4:
         names = ", ".join(tensor.name for tensor in model.inputs)
         raise GraphError(f"the model does not read one image, its inputs are {names}")
+    if shape[3] not in (None, channels):
+        message = f"input.channels is {channels}, the model reads {shape[3]}"
+        raise GraphError(message, f"write input.channels: {shape[3]}")
     own = None if None in shape[1:3] else (int(shape[1]), int(shape[2]))
     if size is None and own is None:
         raise GraphError("the size of the image is not known", "write input.size: [height, width]")
@@ -144,7 +152,7 @@ def hub_preset(preset: str, *, size: Size, channels: int) -> Backbone:
         model = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GraphError(f"preset '{preset}' cannot be read: {_first_line(error)}") from error
-    return Backbone(model, type(model).__name__, _settled_size(model, size))
+    return Backbone(model, type(model).__name__, _settled_size(model, size, channels))
 
 
 def application(name: str, *, size: Size, channels: int) -> Backbone:
@@ -184,10 +192,10 @@ def keras_file(file: str, *, size: Size, channels: int) -> Backbone:
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise GraphError(f"'{path.name}' cannot be read as a .keras file in safe mode: {_first_line(error)}") from error
     if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not hasattr(model, "inputs") or len(model.outputs) != 1:
         raise GraphError(f"'{path.name}' holds no functional model with one output")
-    return Backbone(model, path.stem, _settled_size(model, size))
+    return Backbone(model, path.stem, _settled_size(model, size, channels))
 
 
 def mlp_on_image(units: Iterable[int], dropout: float, *, size: Size, channels: int) -> Backbone:
@@ -199,7 +207,9 @@ def mlp_on_image(units: Iterable[int], dropout: float, *, size: Size, channels: 
     if size is None:
         raise GraphError("the size of the image is not known", "write input.size: [height, width]")
     image = keras.Input((*size, channels), name="pixels")
-    return Backbone(keras.Model(image, _dense(keras.layers.Flatten(name="flatten")(image), units, dropout), name="mlp"), "MLP", size)
+    return Backbone(
+        keras.Model(image, _dense(keras.layers.Flatten(name="flatten")(image), units, dropout), name="mlp"), "MLP", size
+    )
 
 
 def mlp_on_columns(units: Iterable[int], dropout: float, columns: tuple[Column, ...]) -> Backbone:

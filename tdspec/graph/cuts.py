@@ -199,17 +199,16 @@ def find_cut(model: keras.Model, points: tuple[CutPoint, ...], wanted: int | str
 def _by_number(points: tuple[CutPoint, ...], wanted: int) -> CutPoint:
     hidden = [point for point in points if point.number is not None]
     if wanted > len(hidden):
-        raise GraphError(f"there is no hidden layer {wanted}, found {len(hidden)} of them", f"write 1 to {len(hidden)}")
+        hint = f"write 1 to {len(hidden)}" if hidden else "write the name of a layer"
+        raise GraphError(f"there is no hidden layer {wanted}, found {len(hidden)} of them", hint)
     return hidden[wanted - 1]
 
 
-def _unclean(
-    model: keras.Model, nodes: tuple[Node, ...], points: tuple[CutPoint, ...], position: int
-) -> GraphError:
+def _unclean(model: keras.Model, nodes: tuple[Node, ...], points: tuple[CutPoint, ...], position: int) -> GraphError:
     node = nodes[position]
     around = _crossings(model, nodes)[position] - set(node.outputs)
     paths = [
-        f"{maker.name} -> {next((user.name for user in nodes[position + 1:] if tensor in user.inputs), 'the output')}"
+        f"{maker.name} -> {next((user.name for user in nodes[position + 1 :] if tensor in user.inputs), 'the output')}"
         for maker in nodes[: position + 1]
         for tensor in maker.outputs
         if tensor in around
@@ -218,8 +217,13 @@ def _unclean(
     after = [point.name for point in points if point.position > position][:1]
     near = " and ".join(f"'{name}'" for name in before + after)
     if not paths:
-        return GraphError(f"layer '{node.name}' is no clean cut: its output is not one floating point tensor", f"near clean cuts: {near}")
-    return GraphError(f"layer '{node.name}' is no clean cut: {', '.join(paths[:3])} goes around it", f"near clean cuts: {near}")
+        return GraphError(
+            f"layer '{node.name}' is no clean cut: its output is not one floating point tensor",
+            f"near clean cuts: {near}",
+        )
+    return GraphError(
+        f"layer '{node.name}' is no clean cut: {', '.join(paths[:3])} goes around it", f"near clean cuts: {near}"
+    )
 
 
 def split(model: keras.Model, low: CutPoint, high: CutPoint, *, prefix: str) -> Segments:
@@ -242,7 +246,9 @@ def split(model: keras.Model, low: CutPoint, high: CutPoint, *, prefix: str) -> 
     def part(name: str, start: keras.KerasTensor, end: Any) -> keras.Model:
         if start is end:
             entry = keras.Input(batch_shape=start.shape, dtype=start.dtype)
-            return keras.Model([entry], keras.layers.Identity(name=f"{prefix}_{name}_identity")(entry), name=f"{prefix}_{name}")
+            return keras.Model(
+                [entry], keras.layers.Identity(name=f"{prefix}_{name}_identity")(entry), name=f"{prefix}_{name}"
+            )
         used = [tensor for tensor in side_tensors if _reaches(start, [end], tensor)]
         return keras.Model([start, *used], end, name=f"{prefix}_{name}")
 
