@@ -95,9 +95,7 @@ def as_sarif(report: Report) -> str:
     driver = {
         "name": "tdspec",
         "semanticVersion": __version__,
-        "rules": [
-            {"id": rule, "shortDescription": {"text": RULES[rule]}, "help": {"text": RULES[rule]}} for rule in rules
-        ],
+        "rules": [_sarif_rule(rule) for rule in rules],
     }
     run = {
         "tool": {"driver": driver},
@@ -105,6 +103,11 @@ def as_sarif(report: Report) -> str:
         "results": [_sarif_result(item, rules.index(item.rule)) for item in found],
     }
     return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
+
+
+def _sarif_rule(rule: str) -> dict[str, Any]:
+    text = {"text": RULES[rule]}
+    return {"id": rule, "shortDescription": text, "fullDescription": text, "help": text}
 
 
 def _sarif_result(item: Diagnostic, rule_index: int) -> dict[str, Any]:
