@@ -86,10 +86,19 @@ def _amount(name: str, before: float, after: float, unit: str = "") -> list[str]
     """A line where a number changed, with the relative change."""
     if before == after:
         return []
-    change = f" ({100 * (after - before) / before:+.1f} %)" if before else ""
     short = f"{quantity(before, unit)} -> {quantity(after, unit)}"
     shown = short if quantity(before) != quantity(after) else f"{before} -> {after} {unit}".rstrip()
-    return [f"{name}: {shown}{change}"]
+    return [f"{name}: {shown}{_relative(before, after)}"]
+
+
+def _relative(before: float, after: float) -> str:
+    """The relative change in brackets: in percent, or as a factor where that says more; none from or to zero."""
+    if not before or not after:
+        return ""
+    factor = after / before
+    if factor >= 10:
+        return f" ({factor:.3g} times as much)"
+    return f" ({100 * (factor - 1):+.1f} %)" if factor > 0.1 else f" (1/{1 / factor:.3g} of it)"
 
 
 def _amounts(name: str, before: Mapping[str, float], after: Mapping[str, float], unit: str = "") -> list[str]:
