@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from absl import app
 from absl.flags import argparse_flags
 
+from tdspec import __version__
 from tdspec.command import MISUSED, WRONG, Arguments, Command
 from tdspec.errors import TdspecError, UsageError
+from tdspec.heavy_commands import HEAVY_COMMANDS
 from tdspec.light_commands import LIGHT_COMMANDS
-from tdspec.resources import version
 
-COMMANDS: Mapping[str, Command] = {**LIGHT_COMMANDS}
+COMMANDS: Mapping[str, Command] = {**LIGHT_COMMANDS, **HEAVY_COMMANDS}
 
 
 def run() -> None:
@@ -53,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"tdspec {version()}")
+    parser.add_argument("--version", action="version", version=f"tdspec {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         examples = "\n".join(f"  {line}" for line in command.example.splitlines())

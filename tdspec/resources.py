@@ -6,7 +6,6 @@ Leaves out: reading specs (`spec/`).
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 from tdspec.errors import TdspecError
@@ -28,13 +27,3 @@ def resource(name: str) -> Path:
         if (root / name).exists():
             return root / name
     raise TdspecError(f"found no '{name}' beside tdspec, expected it to ship with the package", "install tdspec again")
-
-
-def version() -> str:
-    """The version of tdspec, of a checkout where there is one, else of the installed package."""
-    project = REPOSITORY / "pyproject.toml"
-    if project.is_file():
-        return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
-    from importlib import metadata  # 20 ms that only some commands need
-
-    return metadata.version("tdspec")

@@ -16,7 +16,7 @@ import keras
 from tdspec.errors import GraphError
 from tdspec.graph.walk import Node, is_block, nodes_between, nodes_of
 
-# Names by which convolutional families mark the layers of one block: stack0_block1_..., block2a_..., expanded_conv_3/...
+# Names by which convolutional families mark the layers of one block: stack0_block1_..., block2a_..., expanded_conv/...
 BLOCK_NAME = re.compile(r"^(.*(?:block|expanded_conv|unit|cell|stage|layer)_?\d+[a-z]?|expanded_conv)(?=[_/])")
 
 # Layers that mark blocks: merges of branches, and depthwise convolutions.
@@ -52,7 +52,7 @@ class CutPoint:
 class Segments:
     """A model in three parts; `upper(middle(lower(x)))` is the model.
 
-    Inputs that inner layers read directly (padding masks) are handed to each part behind its state, in the order of `sides`.
+    Inputs that inner layers read directly (padding masks) are handed to each part behind its state, as in `sides`.
     """
 
     lower: keras.Model
@@ -129,7 +129,7 @@ def _hidden_layers(nodes: tuple[Node, ...], points: list[CutPoint]) -> list[CutP
 
 
 def _named_blocks(nodes: tuple[Node, ...], points: list[CutPoint]) -> list[CutPoint]:
-    """The ends of residual and inverted-bottleneck blocks by their names; none for a plain chain, however it is named."""
+    """The ends of residual and inverted-bottleneck blocks by their names; none for a plain chain, whatever its names."""
     if not any(_BRANCHING.search(type(node.operation).__name__) for node in nodes):
         return []
     keys = [BLOCK_NAME.match(node.name) for node in nodes]

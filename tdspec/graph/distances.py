@@ -90,7 +90,9 @@ def kl(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch,
     return temperature**2 * ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-def binary_kl(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch, temperature: float = 1.0) -> Tensor:
+def binary_kl(
+    target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch, temperature: float = 1.0
+) -> Tensor:
     """T^2 times the KL divergence of independent yes/no predictions, averaged over them.
 
     Args:
@@ -115,7 +117,7 @@ def cross_entropy(target: Tensor, prediction: Tensor, *, across: Distance = sum_
 
 
 def binary_cross_entropy(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch) -> Tensor:
-    """Mean cross-entropy of 0/1 labels (batch,) or (batch, outputs) against logits (batch, outputs): (batch,) float32."""
+    """Mean cross-entropy of 0/1 labels (batch,) or (batch, outputs) against logits (batch, outputs): (batch,)."""
     logits = ops.cast(prediction, "float32")
     labels = ops.reshape(ops.cast(target, "float32"), (-1, prediction.shape[-1]))
     return ops.mean(ops.softplus(logits) - labels * logits, axis=-1)
@@ -138,8 +140,8 @@ TASK_LOSSES: dict[str, tuple[str, Distance]] = {
 
 FORMULAS: dict[str, str] = {
     "l2": "mean over examples, positions and features of (target - prediction)^2",
-    "relative_l2": "sum of (target - prediction)^2 / sum of (target - mean of target over the batch)^2, gradient through both",
-    "kl": "mean over examples of T^2 sum over classes of p log(p / q), p = softmax(target / T), q = softmax(prediction / T)",
+    "relative_l2": "sum of (target - prediction)^2 / sum of (target - its mean over the batch)^2, gradient through both",
+    "kl": "mean over examples of T^2 sum of p log(p / q), p = softmax(target / T), q = softmax(prediction / T)",
     "binary_kl": "mean over examples and outputs of T^2 KL(sigmoid(target / T) || sigmoid(prediction / T))",
     "cross_entropy": "weighted mean over examples of -log softmax(prediction)[target]",
     "squared_error": "weighted mean over examples of (target - prediction)^2",

@@ -1,7 +1,7 @@
 """Floating point operations of a functional model, counted on the TensorFlow operations it becomes.
 
 In: a functional model, with or without weights. Out: FLOPs an example by node; a multiply-add is two.
-Counted are matrix products, convolutions and einsums, which is where the time goes; element-wise work is left out.
+Leaves out: element-wise work; counted are matrix products, convolutions and einsums, which is where the time goes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def _einsum(op: tf.Operation) -> int:
     sizes = {
         letter: axis
         for letters, tensor in zip(inputs, op.inputs, strict=True)
-        for letter, axis in zip(letters.replace("...", ""), _shape(tensor)[-len(letters.replace("...", "")) :], strict=True)
+        for letter, axis in zip(
+            letters.replace("...", ""), _shape(tensor)[-len(letters.replace("...", "")) :], strict=True
+        )
     }
     return 2 * prod(sizes.values())
 

@@ -89,7 +89,7 @@ def _preprocessed(inputs: Any, backbone: Backbone, image: ImageInput) -> Any:
 
 
 def _in_structure(model: keras.Model, inputs: Any) -> Any:
-    """The inputs as the model takes them: a mapping of columns, or one tensor in whatever structure it was built with."""
+    """The inputs as the model takes them: a mapping of columns, or one tensor in the structure it was built with."""
     return inputs if isinstance(inputs, dict) else keras.tree.pack_sequence_as(model.input, [inputs])
 
 

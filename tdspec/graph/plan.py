@@ -13,9 +13,11 @@ from typing import Any
 
 import keras
 
-from tdspec.graph.compiler import Compiled, CutModel
+from tdspec.graph.compiler import Compiled
 from tdspec.graph.distances import FORMULAS
 from tdspec.graph.flops import count_flops
+from tdspec.graph.methods import InInference
+from tdspec.graph.sides import CutModel
 from tdspec.graph.walk import Node, nodes_of
 
 FORMAT = 1
@@ -146,7 +148,7 @@ def _segment(
 
 
 def _stable_name(node: Node) -> str:
-    """A layer's name; an operation without weights gets its class, since Keras numbers its name anew in each process."""
+    """A layer's name; a mere operation gets its class, since Keras numbers its name anew in each process."""
     return node.name if isinstance(node.operation, keras.layers.Layer) else type(node.operation).__name__.lower()
 
 
@@ -207,16 +209,22 @@ def _cost(compiled: Compiled, sides: Mapping[str, Any], codecs: Mapping[str, int
     }
     segments |= {side: model["flops"] for side, model in sides.items()}
     costs = dict.fromkeys(("student", "teacher", "interaction", "codecs"), 0)
-    seen: set[str] = set()
-    for node in nodes_of(compiled.distiller):
-        name = node.name
+    nodes = nodes_of(compiled.distiller)
+    maker = {output: node for node in nodes for output in node.outputs}
+    for node in nodes:
+        name = _called(node)
         codec = name.replace("_codec_", "_codec.")
         if codec in codecs:
             costs["codecs"] += TRAINED * codecs[codec]
         elif name in segments:
             kind = name.partition("_")[0]
-            first = name not in seen
-            factor = FROZEN if kind == "teacher" and first else FROZEN_WITH_GRADIENT if kind == "teacher" else TRAINED
-            costs[kind if first else "interaction"] += factor * segments[name]
-            seen.add(name)
+            told = any("_codec" in _called(maker[tensor]) for tensor in node.inputs)
+            factor = TRAINED if kind == "student" else FROZEN_WITH_GRADIENT if told else FROZEN
+            costs["interaction" if told else kind] += factor * segments[name]
     return {"unit": "FLOPs per example and step", **costs, "total": sum(costs.values())}
+
+
+def _called(node: Node) -> str:
+    """The name of the segment or codec that a node calls."""
+    operation = node.operation
+    return str(operation.model.name if isinstance(operation, InInference) else operation.name)

@@ -33,7 +33,9 @@ def preset_folder(preset: str) -> Path:
     known = keras_hub.models.Backbone.presets
     if preset not in known:
         near = difflib.get_close_matches(preset, known, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else "write a folder, or a name from keras_hub.models.Backbone.presets"
+        hint = (
+            f"did you mean '{near[0]}'?" if near else "write a folder, or a name from keras_hub.models.Backbone.presets"
+        )
         raise GraphError(f"no preset folder or name '{preset}'", hint)
     cached = Path(get_cache_folder()) / "models" / _handle(preset)
     if not (cached / "config.json").is_file():

@@ -23,7 +23,7 @@ class Node:
         operation: the layer or operation that is called.
         inputs, outputs: ids of the KerasTensors it reads and makes.
         tensors: the KerasTensors it makes.
-        call: (values by tensor id, invoke) -> flat outputs; `invoke(operation, *args, **kwargs)` defaults to calling it.
+        call: (values by tensor id, invoke) -> flat outputs; `invoke(operation, *args, **kwargs)` calls it by default.
     """
 
     operation: keras.Operation

@@ -1,6 +1,6 @@
 """Loading weights into a compiled graph; only `train` does this, and only here may a preset be downloaded.
 
-In: a built backbone and where its weights are said to be. Out: the same model with its weights set, or a `WeightsError`.
+In: a built backbone and where its weights are said to be. Out: the model with its weights set, or a `WeightsError`.
 Leaves out: building the model (`backbones.py`), finding the run of a teacher that is another spec (`run/teachers.py`).
 """
 

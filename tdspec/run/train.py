@@ -39,7 +39,7 @@ Finish = Callable[["Run"], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Run:
-    """What is at hand while a run goes on; `finish` functions of later stages get it at the end, with the best weights."""
+    """What is at hand while a run goes on; `finish` of a later stage gets it at the end, with the best weights."""
 
     folder: RunFolder
     document: Document

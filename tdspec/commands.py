@@ -1,0 +1,156 @@
+"""The work of the commands that need TensorFlow: one function a command, which calls the stages and prints.
+
+In: parsed arguments. Out: text or JSON on stdout, messages on stderr, exit codes.
+Leaves out: what the calls look like (`heavy_commands.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tdspec.command import FINE, WRONG, Arguments
+from tdspec.errors import UsageError
+from tdspec.quiet import import_quietly
+
+import_quietly()
+
+from tdspec import pipeline  # noqa: E402
+from tdspec.doctor import lines_about_machine, lines_about_spec  # noqa: E402
+from tdspec.graph import summary  # noqa: E402
+from tdspec.graph.differences import describe as describe_plans  # noqa: E402
+from tdspec.graph.differences import describe_specs  # noqa: E402
+from tdspec.graph.plan import plan_of  # noqa: E402
+from tdspec.run import build_dir, run_dir  # noqa: E402
+from tdspec.run.prepare import compile_without_weights  # noqa: E402
+from tdspec.spec.load import Document, load  # noqa: E402
+
+
+def _loaded(spec: str | Path, overrides: list[str]) -> Document:
+    document = load(spec, overrides)
+    for warning in document.warnings:
+        print(warning, file=sys.stderr)
+    return document
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def layers(arguments: Arguments) -> int:
+    """`tdspec layers`."""
+    document = _loaded(arguments.spec, arguments.overrides)
+    sides = pipeline.cut_points(document, arguments.side)
+    if arguments.format == "json":
+        _print_json(sides)
+        return FINE
+    for side, (kind, rows) in sides.items():
+        print(f"{side}: {kind}")
+        print("\n".join(summary.cut_table(rows)))
+    return FINE
+
+
+def compile_spec(arguments: Arguments) -> int:
+    """`tdspec compile`."""
+    document = _loaded(arguments.spec, arguments.overrides)
+    folder = Path(arguments.output) if arguments.output else build_dir.BUILD_ROOT / document.spec.name
+    compiled = compile_without_weights(document)
+    if arguments.check:
+        differences = build_dir.check_build(compiled, folder)
+        for line in differences:
+            print(line)
+        state = "is stale" if differences else "is up to date"
+        print(f"{folder / build_dir.PLAN} {state}", file=sys.stderr)
+        return WRONG if differences else FINE
+    plan = build_dir.write_build(compiled, folder)
+    if arguments.format == "json":
+        _print_json(plan)
+    else:
+        print("\n".join(summary.plan_lines(plan)))
+        print(f"wrote {folder}/ ({build_dir.SPEC}, {build_dir.PLAN}, {build_dir.PICTURE})")
+    return FINE
+
+
+def fetch(arguments: Arguments) -> int:
+    """`tdspec fetch`."""
+    for line in pipeline.fetch_all(_loaded(arguments.spec, arguments.overrides)):
+        print(line, flush=True)
+    return FINE
+
+
+def diff(arguments: Arguments) -> int:
+    """`tdspec diff`."""
+    before, after = (_comparable(Path(path)) for path in (arguments.before, arguments.after))
+    if isinstance(before, Document) and isinstance(after, Document):
+        lines = describe_specs(before.values, after.values)
+    else:
+        lines = describe_plans(_as_plan(before), _as_plan(after))
+    if arguments.format == "json":
+        _print_json(list(lines))
+    else:
+        print("\n".join(lines) or "no difference")
+    return FINE
+
+
+def _comparable(path: Path) -> Document | dict[str, Any]:
+    """A spec, or a plan: that of a folder, or of a JSON file."""
+    if path.is_dir():
+        return build_dir.read_plan(path / build_dir.PLAN)
+    return build_dir.read_plan(path) if path.suffix == ".json" else load(path)
+
+
+def _as_plan(either: Document | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(either, Document):
+        return plan_of(compile_without_weights(either))
+    return either
+
+
+def train(arguments: Arguments) -> int:
+    """`tdspec train`."""
+    folder = Path(arguments.run_dir) if arguments.run_dir else None
+    if arguments.resume and arguments.target is None and folder is not None:
+        spec = run_dir.open_run(folder).spec
+    else:
+        spec = build_dir.spec_of(arguments.target)
+    document = _loaded(spec, arguments.overrides)
+    if not arguments.resume:
+        compiled = compile_without_weights(document)
+        if arguments.target is not None and Path(arguments.target).is_file():
+            build_dir.write_build(compiled, build_dir.BUILD_ROOT / document.spec.name)
+    control = load(spec, [*arguments.overrides, "method=scratch"]) if arguments.control else None
+    run = pipeline.train(document, Path(arguments.runs), folder=folder, resume=arguments.resume, control=control)
+    print("\n".join(pipeline.result_lines(run)))
+    print(run.path)
+    return FINE
+
+
+def evaluate(arguments: Arguments) -> int:
+    """`tdspec evaluate`."""
+    _print_json(pipeline.evaluate(run_dir.open_run(Path(arguments.run_dir)), arguments.split))
+    return FINE
+
+
+def export(arguments: Arguments) -> int:
+    """`tdspec export`."""
+    run = run_dir.open_run(Path(arguments.run_dir))
+    formats = tuple(arguments.formats.split(",")) if arguments.formats else None
+    unknown = sorted(set(formats or ()) - set(pipeline.EXPORT_FORMATS))
+    if unknown:
+        raise UsageError(f"unknown format '{unknown[0]}'", f"expected one of {', '.join(pipeline.EXPORT_FORMATS)}")
+    output = Path(arguments.output) if arguments.output else run.path / "export"
+    for artefact in pipeline.export(run, output, formats):
+        print(pipeline.artefact_line(artefact))
+    return FINE
+
+
+def doctor(arguments: Arguments) -> int:
+    """`tdspec doctor`."""
+    for line in lines_about_machine():
+        print(line)
+    if arguments.spec is None:
+        return FINE
+    missing = list(lines_about_spec(_loaded(arguments.spec, []), Path(arguments.runs)))
+    print("\n".join(missing) or f"{arguments.spec}: nothing is missing")
+    return WRONG if missing else FINE

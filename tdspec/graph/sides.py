@@ -1,0 +1,166 @@
+"""One side of a distillation: the student or the teacher of a spec as a whole model, cut where the spec says.
+
+In: a `Document`, and what its data source declares. Out: `CutModel`.
+Leaves out: what the sides say to each other (`compiler.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tdspec.errors import GraphError
+from tdspec.graph import backbones
+from tdspec.graph.backbones import Backbone, Column
+from tdspec.graph.codecs import StateShape
+from tdspec.graph.cuts import CutPoint, Segments, clean_cuts, find_cut, split
+from tdspec.graph.models import ImageInput, WholeModel, assemble, units_of
+from tdspec.spec import model as spec_model
+from tdspec.spec.checks import CUT_METHODS
+from tdspec.spec.load import Document, load
+
+
+class SourceFacts(Protocol):
+    """What a data source declares: see `tdspec.data.info.SourceInfo`."""
+
+    @property
+    def num_classes(self) -> int | None: ...
+
+    @property
+    def image_shape(self) -> tuple[int | None, int | None, int] | None: ...
+
+
+Describe = Callable[[Document], SourceFacts]
+
+
+@dataclass(frozen=True)
+class CutModel:
+    """One side of a distillation: the whole model, and where it is cut (None where the method does not cut)."""
+
+    whole: WholeModel
+    points: tuple[CutPoint, ...]
+    low: CutPoint | None
+    high: CutPoint | None
+    segments: Segments | None
+
+    def state(self, point: CutPoint) -> StateShape:
+        return StateShape(int(point.shape[-1] or 0), self.whole.layout(point.shape))
+
+
+@contextmanager
+def placed(document: Document, key: str) -> Iterator[None]:
+    """Turn a component's refusal into an error at the place of a key."""
+    try:
+        yield
+    except GraphError as error:
+        raise document.error(key, error.message, error.hint) from error
+
+
+def _columns(features: Any) -> tuple[Column, ...]:
+    return tuple(Column(name, item.type, item.size, item.dim, item.mean, item.std) for name, item in features.items())
+
+
+def _mlp(backbone: spec_model.MlpBackbone, **image: Any) -> Backbone:
+    if backbone.features:
+        return backbones.mlp_on_columns(backbone.units, backbone.dropout, _columns(backbone.features))
+    return backbones.mlp_on_image(backbone.units, backbone.dropout, **image)
+
+
+# How each way of giving a backbone is built, and the key that errors are about.
+BUILDERS: dict[type, tuple[str, Callable[..., Backbone]]] = {
+    spec_model.ClassBackbone: ("class", lambda b, **image: backbones.hub_class(b.class_name, b.config, **image)),
+    spec_model.PresetBackbone: ("preset", lambda b, **image: backbones.hub_preset(b.preset, **image)),
+    spec_model.ApplicationBackbone: ("application", lambda b, **image: backbones.application(b.application, **image)),
+    spec_model.FileBackbone: ("file", lambda b, **image: backbones.keras_file(b.file, **image)),
+    spec_model.MlpBackbone: ("mlp", _mlp),
+}
+
+
+def num_classes_of(document: Document, facts: SourceFacts) -> int | None:
+    """The number of classes of a spec's task, from the spec or the source; None where the task has none.
+
+    Raises:
+        SpecError: neither says.
+    """
+    task = document.spec.task
+    if task.type not in ("classification", "multilabel"):
+        return None
+    if task.num_classes != "auto":
+        return int(task.num_classes)
+    if facts.num_classes is None:
+        message = f"the source does not declare the classes of '{task.label}'"
+        raise document.error("task.num_classes", message, "write task.num_classes: a number")
+    return facts.num_classes
+
+
+def whole_model(
+    document: Document, side: str, describe: Describe, image_shape: tuple[int | None, ...] | None = None
+) -> WholeModel:
+    """The whole model of one side of a spec, with fresh weights.
+
+    Args:
+        side: "student" or "teacher".
+        describe: what the source of a document declares; a teacher given by spec has a source of its own.
+        image_shape: of the images it will read; without it, what the source declares.
+
+    Raises:
+        SpecError: the backbone or its head is refused.
+    """
+    part: Any = getattr(document.spec, side)
+    backbone = part.backbone
+    facts = describe(document)
+    image_shape = image_shape or facts.image_shape
+    if type(backbone) is spec_model.SpecBackbone:
+        return _renamed(whole_model(load(backbone.spec), "student", describe, image_shape), side)
+    key, build = BUILDERS[type(backbone)]
+    size = None if part.input.size == "auto" else part.input.size
+    with placed(document, f"{side}.backbone.{key}"):
+        built = build(backbone, size=size, channels=part.input.channels)
+    head = part.head if part.head in ("own", "none") else (part.head.pooling, part.head.dropout)
+    units = None if head == "none" else units_of(document.spec.task.type, num_classes_of(document, facts))
+    image = ImageInput(part.input.column, part.input.channels, part.input.scale, part.input.mean, part.input.std)
+    with placed(document, f"{side}.head"):
+        return assemble(
+            built,
+            image,
+            image_shape=image_shape,
+            head=None if head in ("own", "none") else head,
+            units=units,
+            batch_norm_epsilon=getattr(backbone, "batch_norm_epsilon", None),
+            name=side,
+        )
+
+
+def _renamed(whole: WholeModel, name: str) -> WholeModel:
+    whole.model.name = whole.graph.name = name
+    return whole
+
+
+def cut_model(document: Document, side: str, whole: WholeModel) -> CutModel:
+    """One side cut where the spec says, or uncut where the method needs no states.
+
+    Raises:
+        SpecError: a cut is not clean, or does not exist.
+    """
+    points = clean_cuts(whole.graph, whole.features, own_head=whole.own_head and whole.has_prediction)
+    if document.spec.method not in CUT_METHODS:
+        return CutModel(whole, points, None, None, None)
+    cut = getattr(document.spec, side).cut
+    low, high = (_found(document, side, word, whole, points, getattr(cut, word)) for word in ("low", "high"))
+    with placed(document, f"{side}.cut"):
+        segments = split(whole.graph, low, high, prefix=side)
+    return CutModel(whole, points, low, high, segments)
+
+
+def _found(
+    document: Document, side: str, word: str, whole: WholeModel, points: tuple[CutPoint, ...], wanted: int | str
+) -> CutPoint:
+    try:
+        return find_cut(whole.graph, points, wanted)
+    except GraphError as error:
+        listing = f"`tdspec layers {document.source.file} --side {side}` lists the clean cuts"
+        message = f"{error.message} in {whole.backbone.kind}" if error.message.startswith("no layer") else error.message
+        hint = f"{error.hint} {listing}" if error.hint.endswith("?") else "; ".join(filter(None, (error.hint, listing)))
+        raise document.error(f"{side}.cut.{word}", message, hint) from error

@@ -1,0 +1,122 @@
+"""Plans and cut points as text for people.
+
+In: a plan as plain data, or the cut points of a model. Out: lines.
+Leaves out: the same as JSON, which is the data itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from tdspec.graph.flops import count_flops
+from tdspec.graph.sides import CutModel
+from tdspec.graph.walk import nodes_of
+
+UNITS = ("", " k", " M", " G", " T", " P")
+
+
+def in_short(count: float) -> str:
+    """A count with a unit: 87455232 -> "87.5 M"."""
+    power = 0
+    while count >= 1000 and power < len(UNITS) - 1:
+        count, power = count / 1000, power + 1
+    return f"{count:.3g}{UNITS[power]}"
+
+
+def shape_text(shape: Iterable[int | None]) -> str:
+    """A shape without its batch axis: (None, 50, 768) -> "50 x 768"."""
+    return " x ".join("?" if axis is None else str(axis) for axis in list(shape)[1:]) or "scalar"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Columns of equal width; those of `right` are aligned to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [header, *rows]
+    ]
+
+
+def cut_rows(side: CutModel) -> list[dict[str, Any]]:
+    """The clean cuts of a model: number, name, kind, shape, parameters and FLOPs up to there."""
+    nodes = nodes_of(side.whole.graph)
+    flops = list(accumulate(count_flops(side.whole.graph)))
+    seen: dict[int, int] = {}
+    parameters = []
+    for node in nodes:
+        for variable in getattr(node.operation, "weights", ()):
+            size = 1
+            for axis in variable.shape:
+                size *= axis
+            seen[id(variable)] = size
+        parameters.append(sum(seen.values()))
+    return [
+        {
+            "number": point.number,
+            "name": point.name,
+            "class": point.kind,
+            "shape": list(point.shape),
+            "parameters": parameters[point.position],
+            "flops": flops[point.position],
+            "cut": [word for word, cut in (("low", side.low), ("high", side.high)) if cut == point],
+        }
+        for point in side.points
+    ]
+
+
+def cut_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows of `cut_rows` as a table."""
+    header = ("number", "name", "class", "shape", "parameters", "FLOPs", "cut")
+    cells = [
+        (
+            "" if row["number"] is None else str(row["number"]),
+            row["name"],
+            row["class"],
+            shape_text(row["shape"]),
+            in_short(row["parameters"]),
+            in_short(row["flops"]),
+            " ".join({"low": "l (low)", "high": "h (high)"}[word] for word in row["cut"]),
+        )
+        for row in rows
+    ]
+    return table(header, cells, right=(0, 4, 5))
+
+
+def plan_lines(plan: Mapping[str, Any]) -> list[str]:
+    """A plan in a dozen lines: segments, terms, totals and the cost of a step."""
+    cells = [
+        (
+            side if segment is plan[side]["segments"][0] else "",
+            segment["name"],
+            shape_text(segment["output_shape"]),
+            in_short(segment["parameters"]),
+            in_short(segment["flops"]),
+            _range(segment["layers"]),
+        )
+        for side in ("teacher", "student")
+        if plan[side]
+        for segment in plan[side]["segments"]
+    ]
+    lines = table(("side", "segment", "output", "parameters", "FLOPs", "layers"), cells, right=(3, 4))
+    if plan["message"]:
+        positions = " x ".join(map(str, plan["message"]["positions"])) or "one"
+        lines.append(
+            f"message: {plan['message']['dim']} wide, {positions} position(s); iterations: {plan['iterations']}"
+        )
+    terms = [f"{term['weight']:g} {term['name']} ({term['distance']})" for term in plan["terms"]]
+    lines.append(f"loss: {' + '.join(terms)}")
+    totals, cost = plan["totals"]["parameters"], plan["cost"]
+    lines.append("parameters: " + ", ".join(f"{name} {in_short(count)}" for name, count in totals.items()))
+    parts = ", ".join(f"{name} {in_short(cost[name])}" for name in ("student", "teacher", "interaction", "codecs"))
+    lines.append(f"FLOPs of an example's step: {in_short(cost['total'])} ({parts})")
+    return lines
+
+
+def _range(layers: Sequence[Mapping[str, Any]]) -> str:
+    names = [layer["name"] for layer in layers]
+    return names[0] if len(names) == 1 else f"{names[0]} .. {names[-1]}" if names else "none"

@@ -1,0 +1,115 @@
+"""Declarations of the commands that build graphs, read data or train; their work is in `commands.py`.
+
+In: nothing. Out: `HEAVY_COMMANDS`. Leaves out: imports of anything heavy, so that `tdspec --help` and `tdspec validate` stay quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from tdspec.command import Command, declare_overrides, later
+
+
+def _text_or_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="(default: text)")
+
+
+def _layers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC", help="a YAML file")
+    parser.add_argument("--side", choices=("teacher", "student"), help="one side only (default: both)")
+    _text_or_json(parser)
+    declare_overrides(parser)
+
+
+def _compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC", help="a YAML file")
+    parser.add_argument("-o", "--output", metavar="DIR", help="the build folder (default: build/<name>)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where the plan in DIR is stale")
+    _text_or_json(parser)
+    declare_overrides(parser)
+
+
+def _fetch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC", help="a YAML file")
+    declare_overrides(parser)
+
+
+def _diff(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("before", metavar="A", help="a spec, a plan.json, or a build or run folder")
+    parser.add_argument("after", metavar="B", help="another")
+    _text_or_json(parser)
+
+
+def _runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", metavar="ROOT", default="runs", help="the folder of all runs (default: runs)")
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", nargs="?", metavar="BUILD|SPEC", help="(default: what was compiled last)")
+    parser.add_argument("--run-dir", metavar="DIR", help="the run folder (default: ROOT/<name>/<time>-<seed>)")
+    parser.add_argument("--resume", action="store_true", help="go on with an unfinished run")
+    parser.add_argument("--control", action="store_true", help="then train the same student without a teacher")
+    _runs(parser)
+    declare_overrides(parser)
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", help="a run folder")
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="(default: test)")
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", help="a run folder")
+    parser.add_argument("-o", "--output", metavar="DIR", help="where to (default: RUN/export)")
+    parser.add_argument("--formats", metavar="F,...", help="saved_model, litert, onnx (default: those of the spec)")
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", nargs="?", metavar="SPEC", help="also say what this spec still needs")
+    _runs(parser)
+
+
+HEAVY_COMMANDS: dict[str, Command] = {
+    "layers": Command(
+        "list where the backbones of a spec can be cut",
+        "tdspec layers digits.yaml --side student",
+        _layers,
+        later("layers"),
+    ),
+    "compile": Command(
+        "build and verify the graph, without weights or data, and write its plan and picture",
+        "tdspec compile digits.yaml\ntdspec compile digits.yaml -o plans/digits --check",
+        _compile,
+        later("compile_spec"),
+    ),
+    "fetch": Command(
+        "download the presets and data that a spec needs", "tdspec fetch vit_imagenet.yaml", _fetch, later("fetch")
+    ),
+    "diff": Command(
+        "say what differs between two specs or plans", "tdspec diff old.yaml new.yaml", _diff, later("diff")
+    ),
+    "train": Command(
+        "train what was compiled, choose the best epoch, export the student",
+        "tdspec train digits.yaml --control\ntdspec train --resume --run-dir runs/digits/20260101-120000-0",
+        _train,
+        later("train"),
+    ),
+    "evaluate": Command(
+        "measure the student of a run on a split, as JSON",
+        "tdspec evaluate runs/digits/20260101-120000-0 --split test",
+        _evaluate,
+        later("evaluate"),
+    ),
+    "export": Command(
+        "write the student of a run as SavedModel, LiteRT or ONNX, each checked against it",
+        "tdspec export runs/digits/20260101-120000-0 --formats saved_model,litert",
+        _export,
+        later("export"),
+    ),
+    "doctor": Command(
+        "say what is installed, which devices there are, and what a spec still needs",
+        "tdspec doctor digits.yaml",
+        _doctor,
+        later("doctor"),
+    ),
+}

@@ -1,0 +1,236 @@
+"""Whole jobs across the stages: train with export and report, evaluate, export again, fetch, list cuts.
+
+In: documents and run folders. Out: run folders, artefacts, plain data for the command line.
+Leaves out: parsing the call and printing (`commands.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tdspec.data.download import fetch as fetch_data
+from tdspec.errors import RunError, SpecError
+from tdspec.graph.compiler import Compiled
+from tdspec.graph.cuts import clean_cuts
+from tdspec.graph.presets import fetch_preset
+from tdspec.graph.sides import CutModel, cut_model, whole_model
+from tdspec.graph.summary import cut_rows
+from tdspec.graph.weights import from_file
+from tdspec.run import loop, run_dir
+from tdspec.run import train as training
+from tdspec.run.prepare import compile_with_weights, describe, open_data
+from tdspec.run.run_dir import RunFolder
+from tdspec.run.strategy import make_strategy
+from tdspec.run.teachers import COMPLETE, named_specs
+from tdspec.serve.export import TARGETS, Artefact, export_student
+from tdspec.serve.student_file import save_student
+from tdspec.spec.load import Document, load
+from tdspec.spec.model import PresetBackbone, PresetWeights
+
+EXPORT_FORMATS = tuple(TARGETS)
+NUM_EXAMPLES_COMPARED = 8
+
+
+def train(document: Document, root: Path, *, folder: Path | None, resume: bool, control: Document | None) -> RunFolder:
+    """Train, export, and where `control` is given train that too, into the run's folder `control`.
+
+    Args:
+        document: the spec.
+        root: the folder of all runs.
+        folder: of this run, or None for a new one.
+        resume: go on with an unfinished run.
+        control: the same spec with method scratch, or None.
+
+    Returns:
+        The folder of the complete run; its record has the control's figures.
+    """
+    options = training.Options(root, finish)
+    run = _complete_or_trained(document, options, folder, resume, control is not None)
+    if control is not None:
+        _train_control(run, control, options, resume)
+    _write_report(run)
+    return run
+
+
+def _complete_or_trained(
+    document: Document, options: training.Options, folder: Path | None, resume: bool, may_be_complete: bool
+) -> RunFolder:
+    """A run that was stopped while its control was trained is complete itself."""
+    if resume and may_be_complete and folder is not None:
+        run = run_dir.open_run(folder)
+        record = run_dir.read_record(run)
+        if record["status"] == COMPLETE and record["spec_sha256"] == document.sha256:
+            return run
+    return training.train(document, options, folder=folder, resume=resume)
+
+
+def _train_control(run: RunFolder, control: Document, options: training.Options, resume: bool) -> None:
+    print("now the control: the same student without a teacher", file=options.stream)
+    folder = run.path / "control"
+    started = resume and (folder / "run.json").is_file()
+    trained = training.train(control, options, folder=folder, resume=started)
+    record = run_dir.read_record(trained)
+    kept = {key: record[key] for key in ("method", "metrics", "best_epoch", "seconds")}
+    run_dir.update_record(run, control={**kept, "path": "control"})
+
+
+def _write_report(run: RunFolder) -> None:
+    from tdspec.report.page import run_page
+
+    run_dir.write_text(run.report, run_page(run))
+
+
+def finish(run: training.Run) -> dict[str, Any]:
+    """What completes a run: `student.keras` and the exports of its spec, each loaded back and compared."""
+    student = run.compiled.distiller.student
+    difference = save_student(student, run.folder.student)
+    formats = run.document.spec.export.formats
+    artefacts = _export(run.compiled, run.splits, run.folder.path / "export", formats)
+    return {
+        "student": {
+            "path": run.folder.student.name,
+            "parameters": student.count_params(),
+            "max_difference": float(difference),
+            "inputs": {tensor.name: [list(tensor.shape), str(tensor.dtype)] for tensor in student.inputs},
+        },
+        "class_names": None if run.splits.class_names is None else list(run.splits.class_names),
+        "exports": [_artefact_record(artefact, run.folder.path) for artefact in artefacts],
+    }
+
+
+def _export(compiled: Compiled, splits: Any, folder: Path, formats: tuple[str, ...]) -> tuple[Artefact, ...]:
+    spec = compiled.document.spec
+    features, _, _ = next(iter(splits.validation.batches(NUM_EXAMPLES_COMPARED, epoch=None)))
+    return export_student(
+        compiled.distiller.student,
+        folder,
+        formats=formats,
+        task_type=spec.task.type,
+        examples={name: np.asarray(features[name]) for name in compiled.distiller.student.input},
+        class_names=splits.class_names,
+    )
+
+
+def _artefact_record(artefact: Artefact, run: Path) -> dict[str, Any]:
+    return {
+        "format": artefact.format,
+        "path": artefact.path.relative_to(run).as_posix(),
+        "num_bytes": artefact.num_bytes,
+        "max_difference": float(artefact.max_difference),
+    }
+
+
+def artefact_line(artefact: Artefact) -> str:
+    """One line about an artefact."""
+    return (
+        f"{artefact.format}: {artefact.path} ({artefact.num_bytes:,} bytes, differs by {artefact.max_difference:.1e})"
+    )
+
+
+def result_lines(run: RunFolder) -> list[str]:
+    """The figures of a run, and of its control, for people."""
+    record = run_dir.read_record(run)
+    rows = [(f"student ({record['method']})", record)]
+    if "control" in record:
+        rows.append(("control (scratch)", record["control"]))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name.ljust(width)}  {_figures(entry)}" for name, entry in rows]
+    for entry in record["exports"]:
+        size = f"{entry['num_bytes']:,} bytes, differs from the student by {entry['max_difference']:.1e}"
+        lines.append(f"{entry['format']}: {run.path / entry['path']} ({size})")
+    return lines
+
+
+def _figures(entry: Mapping[str, Any]) -> str:
+    parts = [
+        f"{split} " + ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()))
+        for split, values in sorted(entry["metrics"].items(), reverse=True)
+    ]
+    return f"{'; '.join(parts)}; best epoch {entry['best_epoch']}"
+
+
+def _student_alone(run: RunFolder) -> Compiled:
+    """The student of a complete run with its weights; no teacher is built."""
+    if not run.student.is_file():
+        status = run_dir.read_record(run)["status"]
+        raise RunError(f"{run.path} has no student.keras, its status is '{status}'", "finish it: tdspec train --resume")
+    document = load(run.spec, ["method=scratch"])
+    compiled = compile_with_weights(document, {"student": run.student} if "student" in named_specs(document) else {})
+    from_file(compiled.student.whole.model, str(run.student))
+    return compiled
+
+
+def evaluate(run: RunFolder, split: str) -> dict[str, Any]:
+    """The student's figures on a split, with what they were measured on."""
+    compiled = _student_alone(run)
+    compiled.distiller.compile("sgd")
+    splits = open_data(compiled, download=False)
+    part = getattr(splits, split)
+    batches = part.batches(compiled.document.spec.data.batch_size, epoch=None)
+    metrics = loop.evaluate(compiled.distiller, batches, strategy=make_strategy("none", "auto"))
+    return {
+        "run": str(run.path),
+        "split": split,
+        "examples": part.num_examples,
+        "metrics": metrics,
+        "data_fingerprint": splits.fingerprint,
+    }
+
+
+def export(run: RunFolder, folder: Path, formats: tuple[str, ...] | None) -> tuple[Artefact, ...]:
+    """Export the student of a complete run again."""
+    compiled = _student_alone(run)
+    splits = open_data(compiled, download=False)
+    return _export(compiled, splits, folder, formats or compiled.document.spec.export.formats)
+
+
+def cut_points(document: Document, side: str | None) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+    """By side, the backbone's kind and its clean cuts; cuts that are not clean do not stop the list."""
+    sides = [name for name in ("teacher", "student") if getattr(document.spec, name) is not None]
+    listed = {}
+    for name in [word for word in sides if side in (None, word)]:
+        with keras.StatelessScope(initialize_variables=False):
+            whole = whole_model(document, name, describe)
+            listed[name] = (whole.backbone.kind, cut_rows(_cut_or_not(document, name, whole)))
+    return listed
+
+
+def _cut_or_not(document: Document, side: str, whole: Any) -> CutModel:
+    try:
+        return cut_model(document, side, whole)
+    except SpecError:
+        points = clean_cuts(whole.graph, whole.features, own_head=whole.own_head and whole.has_prediction)
+        return CutModel(whole, points, None, None, None)
+
+
+def fetch_all(document: Document) -> Iterator[str]:
+    """Download all that a spec and the specs it names need; a line for each thing, with its place and hash."""
+    for other in named_specs(document).values():
+        yield from fetch_all(other)
+    for preset in presets_of(document):
+        folder = fetch_preset(preset)
+        yield f"preset {preset}: {folder} (sha256 {_folder_sha256(folder)})"
+    data = document.spec.data
+    place = fetch_data(source=data.source, name=data.name, path=data.path)
+    yield f"data {data.name or data.path or data.source}: {place}"
+
+
+def presets_of(document: Document) -> list[str]:
+    parts = [part for part in (document.spec.teacher, document.spec.student) if part is not None]
+    names = [part.backbone.preset for part in parts if isinstance(part.backbone, PresetBackbone)]
+    return names + [part.backbone.weights.preset for part in parts if isinstance(part.backbone.weights, PresetWeights)]
+
+
+def _folder_sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(folder).as_posix().encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""Quiet start of TensorFlow, which prints what no user needs to read, even at its highest log level.
+
+In: nothing. Out: TensorFlow, Keras and keras-hub imported, with nothing printed.
+Leaves out: errors of the import, which are Python exceptions and pass; whatever is printed later.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tdspec.errors import TdspecError
+
+SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "GRPC_VERBOSITY": "ERROR"}
+NOISY = ("tensorflow", "keras", "keras_hub")
+
+
+def import_quietly() -> None:
+    """Choose Keras's backend, and import the noisy libraries with the process's stderr closed off.
+
+    Raises:
+        TdspecError: they are not installed.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with _no_stderr():
+        for module in NOISY:
+            _import(module)
+
+
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        message = f"this command needs the package '{error.name}', which is not installed"
+        raise TdspecError(message, "pip install 'tdspec[train]'") from error
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Send file descriptor 2 to nowhere: the messages come from C++, below `sys.stderr`."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
