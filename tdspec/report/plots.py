@@ -1,0 +1,128 @@
+"""Curves as SVG: small panels that read in light, in dark and without colour.
+
+In: series of numbers. Out: the text of an SVG for HTML, the same bytes for the same numbers.
+Leaves out: what is worth drawing (`sections.py`).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Stand-ins that matplotlib takes for colours; in the page they are the style's variables.
+INK, MUTED, LINE, ACCENT, SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
+VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", SECOND: "--second"}
+SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "grid.color": LINE,
+    "legend.labelcolor": INK,
+}
+SPREAD_OF_LOG = 30.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """A curve.
+
+    Attributes:
+        name: for the legend.
+        epochs, values: of one length.
+        color: a stand-in.
+        style: matplotlib's line style.
+        marked: an epoch to mark, or None.
+    """
+
+    name: str
+    epochs: Sequence[int]
+    values: Sequence[float]
+    color: str
+    style: str
+    marked: int | None = None
+
+
+def curves(title: str, series: Sequence[Series]) -> str:
+    """A panel of curves over epochs; logarithmic where positive values span much."""
+    with matplotlib.rc_context(SETTINGS):
+        drawing, axes = _panel(title, (4.2, 2.5))
+        for each in series:
+            axes.plot(each.epochs, each.values, each.style, color=each.color, linewidth=1.6, label=each.name)
+            if each.marked is not None and each.marked in each.epochs:
+                value = each.values[list(each.epochs).index(each.marked)]
+                axes.plot([each.marked], [value], "o", color=each.color, markersize=6)
+        values = [value for each in series for value in each.values]
+        if min(values) > 0 and max(values) / min(values) > SPREAD_OF_LOG:
+            axes.set_yscale("log")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(series) > 1:
+            axes.legend(frameon=False, fontsize=8)
+        return _as_svg(drawing, title)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A group of figures, one a seed, and their mean with its standard error (None for one seed)."""
+
+    name: str
+    values: Sequence[float]
+    mean: float
+    error: float | None
+
+
+def spots(title: str, groups: Sequence[Spot]) -> str:
+    """A row for each group: every value, and the mean with its standard error."""
+    with matplotlib.rc_context(SETTINGS):
+        drawing, axes = _panel(title, (7.0, 0.9 + 0.34 * len(groups)))
+        for row, group in enumerate(groups):
+            axes.plot(group.values, [row] * len(group.values), "o", color=MUTED, markersize=4, markerfacecolor="none")
+            axes.errorbar(
+                [group.mean], [row], xerr=group.error, fmt="D", color=ACCENT, markersize=5, capsize=4, linewidth=1.6
+            )
+        axes.set_yticks(range(len(groups)), [group.name for group in groups])
+        axes.set_ylim(len(groups) - 0.4, -0.6)
+        return _as_svg(drawing, title)
+
+
+def _panel(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    drawing = Figure(figsize=size, layout="constrained")
+    drawing.patch.set_alpha(0.0)
+    axes = drawing.add_subplot()
+    axes.patch.set_alpha(0.0)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return drawing, axes
+
+
+def _as_svg(drawing: Figure, title: str) -> str:
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": title}):
+        FigureCanvasSVG(drawing).print_svg(stream, metadata={"Date": None, "Creator": None})
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    for color, variable in VARIABLES.items():
+        svg = svg.replace(color, f"var({variable})")
+    return _with_own_ids(svg, re.sub(r"\W+", "-", title))
+
+
+def _with_own_ids(svg: str, prefix: str) -> str:
+    """The picture with ids that no other picture of the page has."""
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
