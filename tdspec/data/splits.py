@@ -31,30 +31,29 @@ def parse_slices(part: str, text: str, own: Mapping[str, int]) -> list[Slice]:
     Args:
         part: for messages.
         text: such as "train[:90%]+test".
-        own: the source's own splits and their sizes; where there is only one, "all" and "train" mean it.
+        own: the source's own splits and their sizes; where there is only one, "all" means it, and an "all" is "train" too.
 
     Returns:
         (own split, start, stop) for each piece, in order.
     """
+    known = {*own, "all"} | ({"train"} if list(own) == ["all"] else set())
+    for name in NAME.findall(text):
+        if name not in known:
+            raise unknown("split", name, own, f"the source (splits.{part})")
     name_of = {name: name for name in own}
     if len(own) == 1:
-        # The library refuses a slice of "all", so the only split goes by another name there.
-        (only,) = own
-        name_of = {"train": only}
-        aliases = {"all", only} | ({"train"} if only == "all" else set())
-        text = NAME.sub(lambda match: "train" if match[0] in aliases else match[0], text)
-    for name in NAME.findall(text):
-        if name not in name_of and name != "all":
-            raise unknown("split", name, own, f"the source (splits.{part})")
+        # The library refuses a slice of "all", so it is given the only split under another name.
+        name_of = {"train": next(iter(own))}
     # The library would take a shard here for the whole split.
-    if "shard" in text:
+    if re.search(r"\dshard", text):
         raise DataError(f"splits.{part}: '{text}' counts shards, expected examples or percent", SLICE_HINT)
     infos = {
         name: tfds.core.SplitInfo(name=name, shard_lengths=[own[source]], num_bytes=0)
         for name, source in name_of.items()
     }
     try:
-        pieces = tfds.core.ReadInstruction.from_spec(text).to_absolute(infos)
+        readable = NAME.sub("train", text) if len(own) == 1 else text
+        pieces = tfds.core.ReadInstruction.from_spec(readable).to_absolute(infos)
     except (ValueError, NotImplementedError) as error:
         reason = str(error).splitlines()[-1].rstrip(".")
         raise DataError(f"splits.{part}: cannot read '{text}': {reason[:1].lower()}{reason[1:]}", SLICE_HINT) from error
