@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tdspec.errors import DataError, RunError
+from tdspec.run.signals import postponed_signals
+from tdspec.run.signals import stop_on_signals as stop_on_signals
 
 SECONDS_PER_CALL = 0.5
 
@@ -58,12 +57,14 @@ def fit(
     Raises:
         RunError: a metric became NaN or infinite.
         DataError: there is no batch.
+        KeyboardInterrupt: between two calls; callbacks are not cut short.
     """
-    train, test = _Runner(model.train_step, strategy), _Runner(model.test_step, strategy)
     validation = _distribute(validation_batches, strategy)
     history: dict[str, list[float]] = {}
     model.stop_training = False
     with contextlib.ExitStack() as stack:
+        deliver_signals = stack.enter_context(postponed_signals())
+        train, test = (_Runner(step, strategy, deliver_signals) for step in (model.train_step, model.test_step))
         for callback in callbacks:
             if isinstance(callback, contextlib.AbstractContextManager):
                 stack.enter_context(callback)
@@ -100,36 +101,21 @@ def evaluate(model: keras.Model, batches: tf.data.Dataset, *, strategy: tf.distr
     Raises:
         DataError: there is no batch.
     """
-    return _test(model, _Runner(model.test_step, strategy), _distribute(batches, strategy), None)
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Turn SIGTERM into KeyboardInterrupt, so that a run ended by a scheduler ends as one ended by Ctrl-C does.
-
-    The former handler is back afterwards. Outside the main thread, where Python allows no handlers, nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
+    with postponed_signals() as deliver_signals:
+        test = _Runner(model.test_step, strategy, deliver_signals)
+        return _test(model, test, _distribute(batches, strategy), None)
 
 
 class _Runner:
     """Runs a step on all batches of a dataset, several in a call; knows how many make a call of `SECONDS_PER_CALL`."""
 
-    def __init__(self, step: Callable[[Any], Any], strategy: tf.distribute.Strategy):
+    def __init__(
+        self, step: Callable[[Any], Any], strategy: tf.distribute.Strategy, deliver_signals: Callable[[], None]
+    ):
         self._names: set[str] = set()
         self._run_steps = _compile(step, strategy, self._names)
         self._steps_per_call = 1
+        self._deliver_signals = deliver_signals
 
     def run(self, batches: Any, after_call: AfterCall) -> None:
         """Go on until the batches end, or `after_call` says so."""
@@ -137,6 +123,7 @@ class _Runner:
         done = 0
         while True:
             num_steps = self._call(iterator)
+            self._deliver_signals()
             done += num_steps
             if not num_steps or after_call(done):
                 break
