@@ -1,6 +1,7 @@
 """Declarations of the commands that build graphs, read data or train; their work is in `commands.py`.
 
-In: nothing. Out: `HEAVY_COMMANDS`. Leaves out: imports of anything heavy, so that `tdspec --help` and `tdspec validate` stay quick.
+In: nothing. Out: `HEAVY_COMMANDS`.
+Leaves out: heavy imports, so that `tdspec --help` and `tdspec validate` stay quick.
 """
 
 from __future__ import annotations

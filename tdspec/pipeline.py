@@ -74,7 +74,8 @@ def _train_control(run: RunFolder, control: Document, options: training.Options,
     print("now the control: the same student without a teacher", file=options.stream)
     folder = run.path / "control"
     started = resume and (folder / "run.json").is_file()
-    trained = training.train(control, options, folder=folder, resume=started)
+    alone = training.Options(options.root, _keep_student, options.stream)
+    trained = training.train(control, alone, folder=folder, resume=started)
     record = run_dir.read_record(trained)
     kept = {key: record[key] for key in ("method", "metrics", "best_epoch", "seconds")}
     run_dir.update_record(run, control={**kept, "path": "control"})
@@ -102,6 +103,12 @@ def finish(run: training.Run) -> dict[str, Any]:
         "class_names": None if run.splits.class_names is None else list(run.splits.class_names),
         "exports": [_artefact_record(artefact, run.folder.path) for artefact in artefacts],
     }
+
+
+def _keep_student(run: training.Run) -> dict[str, Any]:
+    """What completes a control: it is measured, not served."""
+    save_student(run.compiled.distiller.student, run.folder.student)
+    return {"exports": []}
 
 
 def _export(compiled: Compiled, splits: Any, folder: Path, formats: tuple[str, ...]) -> tuple[Artefact, ...]:

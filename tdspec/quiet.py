@@ -7,10 +7,13 @@ Leaves out: errors of the import, which are Python exceptions and pass; whatever
 from __future__ import annotations
 
 import importlib
+import logging as stdlib_logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from absl import logging
 
 from tdspec.errors import TdspecError
 
@@ -26,9 +29,12 @@ def import_quietly() -> None:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    logging.set_verbosity(logging.WARNING)
     with _no_stderr():
         for module in NOISY:
             _import(module)
+    # Its warnings are about how it is programmed, which is no news for a user.
+    stdlib_logging.getLogger("tensorflow").setLevel(stdlib_logging.ERROR)
 
 
 def _import(module: str) -> None:

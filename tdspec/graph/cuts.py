@@ -129,7 +129,7 @@ def _hidden_layers(nodes: tuple[Node, ...], points: list[CutPoint]) -> list[CutP
 
 
 def _named_blocks(nodes: tuple[Node, ...], points: list[CutPoint]) -> list[CutPoint]:
-    """The ends of residual and inverted-bottleneck blocks by their names; none for a plain chain, whatever its names."""
+    """The ends of residual and inverted-bottleneck blocks by their names; none for a plain chain."""
     if not any(_BRANCHING.search(type(node.operation).__name__) for node in nodes):
         return []
     keys = [BLOCK_NAME.match(node.name) for node in nodes]

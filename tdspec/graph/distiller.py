@@ -1,7 +1,7 @@
 """The Distiller: the distillation graph as a Keras model with its own training step.
 
-In: a functional graph from features to the tensors that terms compare, and the terms. Out: a `keras.Model` for `fit`, or
-for the loop of `run/`, under any tf.distribute strategy.
+In: a functional graph from features to the tensors that terms compare, and the terms. Out: a `keras.Model` for `fit`,
+or for the loop of `run/`, under any tf.distribute strategy.
 Leaves out: building the graph (`compiler.py`), optimizers, checkpoints and the loop over epochs (`run/`).
 """
 

@@ -21,7 +21,7 @@ class Layout:
 
     Attributes:
         axes: () for a vector, (positions,) for a sequence, (height, width) for a grid.
-        grid: (height, width) of a grid, or of the patches that a sequence has behind its prefix; () where there is none.
+        grid: (height, width) of a grid, or of the patches of a sequence behind its prefix; () where there is none.
         num_prefix: tokens of a sequence before its patches (class, registers, distillation).
     """
 
