@@ -102,7 +102,8 @@ def binary_kl(
     Returns:
         (batch,) float32, in nats times T^2.
     """
-    target, prediction = _float32(target / temperature, prediction / temperature)
+    target, prediction = _float32(target, prediction)
+    target, prediction = target / temperature, prediction / temperature
     p = ops.sigmoid(target)
     # log p = -softplus(-z), log (1 - p) = -softplus(z)
     yes = p * (ops.softplus(-prediction) - ops.softplus(-target))
@@ -113,6 +114,8 @@ def binary_kl(
 def cross_entropy(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch) -> Tensor:
     """Cross-entropy of class numbers (batch,) against logits (batch, classes), in nats: (batch,) float32."""
     log_q = ops.log_softmax(ops.cast(prediction, "float32"), axis=-1)
+    # (batch, 1) is as good as (batch,), and would be broadcast to (batch, batch) if it were let through
+    target = ops.reshape(target, (-1,))
     return -ops.sum(ops.one_hot(target, prediction.shape[-1], dtype="float32") * log_q, axis=-1)
 
 

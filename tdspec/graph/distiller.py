@@ -172,7 +172,7 @@ class Distiller(keras.Model):
         self.optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
         self._record(values, share, sample_weight)
         self._task_metric.update_state(label, tensors["student_prediction"], sample_weight)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return {metric.name: metric.result() for metric in (*self._term_means.values(), self._task_metric)}
 
     def _record(self, values: Mapping[str, Tensor], share: Tensor, sample_weight: Tensor) -> None:
         context = tf.distribute.get_replica_context()
@@ -208,7 +208,7 @@ def _unpacked(data: Any) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:
     features, label, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if sample_weight is None:
         sample_weight = ops.ones((ops.shape(label)[0],), "float32")
-    return features, label, ops.cast(sample_weight, "float32")
+    return features, label, ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
 
 
 def _unique(items: Any) -> list[Any]:
