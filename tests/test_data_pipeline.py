@@ -137,7 +137,7 @@ def test_what_a_spec_can_get_wrong(ratings: dict[str, Any], changes: dict[str, A
 
 def test_npz_of_two_splits(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    images = {
+    images: dict[str, Any] = {
         f"x_{name}": generator.integers(0, 256, (n, 5, 5, 3)).astype(np.uint8)
         for name, n in (("train", 40), ("test", 9))
     }

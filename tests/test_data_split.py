@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from data_support import COLOUR_IMAGE, DIGITS_IMAGE, batches, everything, opened, prepared, same, tiny, write_image
 
+from tdspec.data.images import read_error
 from tdspec.data.pipeline import InputColumn
 from tdspec.errors import DataError
 from tdspec.spec.model import Splits
@@ -161,6 +162,21 @@ def test_files_that_do_not_fit_are_decoded_again(tmp_path: Path, augment: tuple[
     for epoch in (None, 0, 1):
         assert same(batches(memory.train, 8, epoch), batches(stream.train, 8, epoch))
     assert stream.train.batches(8, epoch=0).element_spec[0]["image"].shape == (8, 70, 66, 3)
+
+
+def test_a_streamed_file_that_breaks_is_named(tmp_path: Path) -> None:
+    column = InputColumn("image", "image", shape=(None, None, 3))
+    options = {"source": "image_folder", "path": pictures(tmp_path), "columns": [column], "num_classes": 2}
+    split = opened(**options, memory_limit=100).train
+    for file in tmp_path.glob("*/*.png"):
+        file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(tf.errors.OpError) as caught:
+        batches(split, 1, 0)
+    error = read_error(caught.value)
+    assert error is not None
+    assert error.message.startswith(f"cannot read the image {tmp_path}") and error.message.endswith("truncated")
+    assert error.hint == "mend or remove the file"
+    assert read_error(tf.errors.UnknownError(None, None, "another")) is None
 
 
 def test_two_replicas_get_halves(folder: str) -> None:

@@ -22,8 +22,8 @@ def message(call: Any) -> str:
 def test_numbers_are_float32_and_text_is_parsed() -> None:
     table = table_of(a=[1, 2, 3], b=["1.5", "-2", "3e2"], c=[True, False, True])
     assert values.numbers(table, "a", ALL).dtype == np.float32
-    np.testing.assert_array_equal(values.numbers(table, "b", ALL), np.float32([1.5, -2, 300]))
-    np.testing.assert_array_equal(values.numbers(table, "c", np.array([2, 1])), np.float32([1, 0]))
+    np.testing.assert_array_equal(values.numbers(table, "b", ALL), np.array([1.5, -2, 300], np.float32))
+    np.testing.assert_array_equal(values.numbers(table, "c", np.array([2, 1])), np.array([1, 0], np.float32))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ Leaves out: images inside TensorFlow Datasets (`tfds_source.py`) and augmentatio
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from tdspec.errors import DataError
 Array = np.ndarray[Any, Any]
 Size = tuple[int, int]
 PIL_MODES = {1: "L", 3: "RGB"}
+# All that Pillow's readers raise for files that are cut short or no images.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def file_size(path: Path) -> Size:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise unreadable(path, error) from error
 
 
@@ -103,7 +107,7 @@ def decode_file(path: Path, size: Size, channels: int) -> Array:
     try:
         with Image.open(path) as image:
             pixels = _eight_bits(image).convert(PIL_MODES[channels])
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise unreadable(path, error) from error
     if pixels.size != (size[1], size[0]):
         pixels = pixels.resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -121,6 +125,12 @@ def unreadable(path: Path, error: Exception) -> DataError:
     """The error for a file that is no image, or only a part of one."""
     reason = "empty file" if path.is_file() and path.stat().st_size == 0 else str(error).replace(f" {str(path)!r}", "")
     return DataError(f"cannot read the image {path}: {reason}", "mend or remove the file")
+
+
+def read_error(error: tf.errors.OpError) -> DataError | None:
+    """What a streamed file's DataError became on its way through tf.data, as a DataError again; None: it is another."""
+    found = re.search(r"DataError: error: (cannot read the image .*)\n  hint: (.*)", error.message)
+    return DataError(found[1], found[2]) if found else None
 
 
 def resize(images: Array, size: Size) -> Array:

@@ -80,7 +80,8 @@ class Split:
                 dropped; the last batch is filled up by repeating an example with sample_weight 0.
 
         Raises:
-            DataError: a training split smaller than a batch.
+            DataError: a training split smaller than a batch. Iteration raises a tf.errors.OpError for a streamed file
+                that cannot be read; `images.read_error` turns it into a DataError.
         """
         if epoch is not None and self.num_examples < batch_size:
             message = f"the {self.name} split has {self.num_examples} examples, fewer than a batch of {batch_size}"
@@ -153,6 +154,7 @@ class Split:
             random = generator("order", self.examples.seed, epoch)
             records = images.read(index_of_row >= 0, random.permutation(len(images.shards)))
             buffer = min(self.num_examples, max(1024, SHUFFLE_BUFFER_BYTES // images.bytes_per_row))
+            # The library mixes TensorFlow's global seed in, so a run must set that one from its own seed too.
             records = records.shuffle(buffer, seed=int(random.integers(2**31)), reshuffle_each_iteration=False)
         records = records.apply(tf.data.experimental.assert_cardinality(self.num_examples))
         return records.map(lambda row, record: {"index": index[row], "weight": tf.ones(()), "record": record})

@@ -31,7 +31,7 @@ def parse_slices(part: str, text: str, own: Mapping[str, int]) -> list[Slice]:
     Args:
         part: for messages.
         text: such as "train[:90%]+test".
-        own: the source's own splits and their sizes; where there is only one, "all" means it, and an "all" is "train" too.
+        own: the source's own splits and their sizes; "all" means an only one, and "train" means an only "all".
 
     Returns:
         (own split, start, stop) for each piece, in order.
