@@ -1,0 +1,99 @@
+"""The page of a study.
+
+In: a study's folder, complete or not. Out: one self-contained HTML page.
+Leaves out: the pages of its runs (`page.py`), writing the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tdspec.report import html
+from tdspec.report.plots import Spot, spots
+from tdspec.study.matrix import in_words
+from tdspec.study.results import Results, read_results
+from tdspec.study.table import Row, Table, cells, header, improvement_text, tabulate
+
+SIGNIFICANT = 0.05
+
+
+def study_page(folder: Path) -> str:
+    """The page of a study: what its runs say together, as far as they are complete.
+
+    Args:
+        folder: of the study.
+
+    Raises:
+        RunError: the folder is no study's, or a file in it is damaged.
+    """
+    results = read_results(folder)
+    table = tabulate(results)
+    done = sum(1 for run in results.runs if run.figures)
+    about = f"study · {done} of {len(results.runs)} runs are complete"
+    return html.page(table.study, about, [_answer(table), _figures(table), _runs(results)])
+
+
+def _answer(table: Table) -> str:
+    lines = [html.paragraph(headline(table), "headline")]
+    if table.rows:
+        first = len(table.axes)
+        numbers = tuple(range(first, first + 6))
+        lines.append(html.table(header(table), [cells(table, row) for row in table.rows], numbers=numbers))
+    lines += [html.paragraph(note, "note") for note in table.notes]
+    return html.section("", *lines, kind="answer")
+
+
+def headline(table: Table) -> str:
+    """The answer in one sentence: what validation chose, and how it compares on test."""
+    chosen = table.chosen
+    if chosen is None:
+        compared = [row for row in table.rows if row.estimates]
+        return "There is nothing to compare yet" if len(compared) < 2 else "The figures"
+    what = f"Best on validation: {in_words(chosen.settings)}"
+    if chosen.improvement is None:
+        return what
+    return f"{what}; on test {improvement_text(chosen)} against scratch{_doubt(chosen)}"
+
+
+def _doubt(row: Row) -> str:
+    if row.adjusted_p_value is None:
+        return ""
+    return "" if row.adjusted_p_value < SIGNIFICANT else ", which may be chance"
+
+
+def _figures(table: Table) -> str:
+    groups = [
+        Spot(
+            in_words(row.settings) or "all",
+            row.values["test"],
+            row.estimates["test"].value,
+            row.estimates["test"].error,
+        )
+        for row in table.rows
+        if row.estimates
+    ]
+    if not groups:
+        return html.section("Figures", html.paragraph("No run is complete yet.", "missing"))
+    caption = "Circles: one seed each. Diamonds: means, with their standard error where there are several seeds."
+    return html.section("Figures", html.figure(spots(f"test {table.figure}", groups), caption, "plot single"))
+
+
+def _runs(results: Results) -> str:
+    rows = [
+        (
+            in_words(run.settings),
+            str(run.seed),
+            *_outcome(run.figures),
+            run.error or run.status,
+            html.text(f"`{run.id}`"),
+        )
+        for run in results.runs
+    ]
+    titles = ("run", "seed", "validation", "test", "status", "folder in runs")
+    return html.section("Runs", html.table(titles, rows, numbers=(1, 2, 3)))
+
+
+def _outcome(figures: object) -> Iterator[str]:
+    for split in ("validation", "test"):
+        yield f"{figures[split]:.4f}" if figures else "-"  # type: ignore[index]

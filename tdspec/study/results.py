@@ -1,0 +1,154 @@
+"""The folder of a study: what was planned, and what came of each run so far.
+
+In: a study's folder. Out: `Results`, read anew from the run folders each time.
+Leaves out: running (`runner.py`), comparing (`table.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tdspec.errors import RunError
+from tdspec.run.run_dir import RunFolder, read_record, write_json
+from tdspec.run.teachers import COMPLETE
+from tdspec.study.figures import figure_in
+from tdspec.study.matrix import BASELINE, StudyRun, as_key, effective, leaks
+from tdspec.study.study_file import METHOD, REPETITION, Study
+
+MANIFEST = "study.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A planned run and what came of it.
+
+    Attributes:
+        id: names its folder.
+        settings: by axis, the value; axes that its method does not read are left out.
+        cell: the settings but for the seed, as text; runs of one cell are repetitions.
+        baseline: the cell it is compared with, or None.
+        seed: the seed.
+        status: of the run; "missing" where it has not begun.
+        figures: by split, the task's figure; empty where the run is not complete.
+        error: what made it fail, or "".
+    """
+
+    id: str
+    settings: Mapping[str, Any]
+    cell: str
+    baseline: str | None
+    seed: int
+    status: str
+    figures: Mapping[str, float]
+    error: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study, as far as it got.
+
+    Attributes:
+        name: of the study.
+        axes: the key paths that vary, but for the seed.
+        figure: the name of the task's figure, or None before the first run is complete.
+        warnings: what is doubtful about the whole.
+        runs: in the order of the plan.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    figure: str | None
+    warnings: tuple[str, ...]
+    runs: tuple[Result, ...]
+
+
+def study_folder(root: Path, study: Study) -> Path:
+    """Where a study lies below the folder of all runs."""
+    return root / "studies" / study.name
+
+
+def run_folder(folder: Path, run_id: str) -> RunFolder:
+    """Where a run of a study lies."""
+    return RunFolder(folder / "runs" / run_id)
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder is that of a study."""
+    return (folder / MANIFEST).is_file()
+
+
+def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
+    """Write what is planned, before anything runs."""
+    planned = [
+        {
+            "id": run.id,
+            "settings": dict(run.settings),
+            "cell": _cell(run.settings),
+            "baseline": _baseline(study, run.settings),
+            "seed": run.document.spec.seed,
+            "spec_sha256": run.document.sha256,
+        }
+        for run in runs
+    ]
+    axes = [key for key in study.axes if key != REPETITION]
+    write_json(folder / MANIFEST, {"name": study.name, "axes": axes, "warnings": list(leaks(runs)), "runs": planned})
+
+
+def read_results(folder: Path) -> Results:
+    """Read what came of a study so far.
+
+    Raises:
+        RunError: the folder is no study's, or a file in it is damaged.
+    """
+    try:
+        plan = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{folder} holds no {MANIFEST}, expected the folder of a study") from None
+    except ValueError as error:
+        raise RunError(f"{folder / MANIFEST} is damaged: {error}", "start the study again with --resume") from None
+    records = [_record(run_folder(folder, run["id"]), run["spec_sha256"]) for run in plan["runs"]]
+    figure = next((figure_in(record["metrics"]["test"]) for record in records if "metrics" in record), None)
+    runs = tuple(_result(run, record, figure) for run, record in zip(plan["runs"], records, strict=True))
+    return Results(plan["name"], tuple(plan["axes"]), figure, tuple(plan["warnings"]), runs)
+
+
+def is_complete(folder: Path, run: StudyRun) -> bool:
+    """Whether a run needs not be trained any more."""
+    return str(_record(run_folder(folder, run.id), run.document.sha256)["status"]) == COMPLETE
+
+
+def _record(run: RunFolder, spec_sha256: str) -> Mapping[str, Any]:
+    """The run's record; what lies there of another spec does not count."""
+    if not run.record.is_file():
+        return {"status": "missing"}
+    record = read_record(run)
+    return record if record.get("spec_sha256") in (None, spec_sha256) else {"status": "missing"}
+
+
+def _result(planned: Mapping[str, Any], record: Mapping[str, Any], figure: str | None) -> Result:
+    complete = record["status"] == COMPLETE
+    return Result(
+        id=planned["id"],
+        settings=planned["settings"],
+        cell=planned["cell"],
+        baseline=planned["baseline"],
+        seed=planned["seed"],
+        status=record["status"],
+        figures={split: values[figure] for split, values in record["metrics"].items()} if complete else {},
+        error=record.get("error", ""),
+    )
+
+
+def _cell(settings: Mapping[str, Any]) -> str:
+    return as_key({key: value for key, value in settings.items() if key != REPETITION})
+
+
+def _baseline(study: Study, settings: Mapping[str, Any]) -> str | None:
+    """The cell of the same settings without a teacher, where the study has one."""
+    if METHOD not in settings or settings[METHOD] == BASELINE or BASELINE not in study.axes[METHOD]:
+        return None
+    return _cell(effective(study, {**settings, METHOD: BASELINE}))
