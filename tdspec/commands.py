@@ -25,6 +25,7 @@ from tdspec.graph.differences import describe_specs  # noqa: E402
 from tdspec.graph.plan import plan_of  # noqa: E402
 from tdspec.run import build_dir, run_dir  # noqa: E402
 from tdspec.run.prepare import compile_without_weights  # noqa: E402
+from tdspec.run.strategy import make_strategy  # noqa: E402
 from tdspec.spec.load import Document, load  # noqa: E402
 
 
@@ -115,6 +116,8 @@ def train(arguments: Arguments) -> int:
     else:
         spec = build_dir.spec_of(arguments.target)
     document = _loaded(spec, arguments.overrides)
+    # Before anything else: TensorFlow fixes the number of its devices at the first operation.
+    make_strategy(document.spec.train.strategy, document.spec.train.replicas)
     if not arguments.resume:
         compiled = compile_without_weights(document)
         if arguments.target is not None and Path(arguments.target).is_file():

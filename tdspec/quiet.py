@@ -29,7 +29,7 @@ def import_quietly() -> None:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     with _no_stderr():
         for module in NOISY:
             _import(module)

@@ -143,7 +143,7 @@ TASK_LOSSES: dict[str, tuple[str, Distance]] = {
 
 FORMULAS: dict[str, str] = {
     "l2": "mean over examples, positions and features of (target - prediction)^2",
-    "relative_l2": "sum of (target - prediction)^2 / sum of (target - its mean over the batch)^2, with its gradient",
+    "relative_l2": "sum of (target - prediction)^2 / sum of (target - its batch mean)^2",
     "kl": "mean over examples of T^2 sum p log(p / q), p = softmax(target / T), q = softmax(prediction / T)",
     "binary_kl": "mean over examples and outputs of T^2 KL(sigmoid(target / T) || sigmoid(prediction / T))",
     "cross_entropy": "weighted mean over examples of -log softmax(prediction)[target]",

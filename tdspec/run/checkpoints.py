@@ -92,7 +92,7 @@ class Checkpoints:
             if _is_whole(folder):
                 self._restore(folder)
                 return epoch
-            logging.warning("checkpoint %s is damaged; falling back to the one before", folder)
+            logging.error("checkpoint %s is damaged; falling back to the one before", folder)
         if epochs:
             raise RunError(f"all {len(epochs)} checkpoints in {self._folder} are damaged", "train anew")
         return None

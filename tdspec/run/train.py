@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import keras
 import tensorflow as tf
 
+from tdspec.data.images import read_error
 from tdspec.data.pipeline import LoadedSplits
 from tdspec.errors import RunError, TdspecError
 from tdspec.graph.compiler import Compiled
@@ -79,8 +80,9 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
         TdspecError: the spec, data, weights or run are wrong; what was written stays, and the record says so.
         KeyboardInterrupt: the run was stopped; it can be resumed.
     """
-    student_files = _named_students(document, options)
+    # Before anything else: TensorFlow fixes the number of its devices at the first operation.
     strategy = make_strategy(document.spec.train.strategy, document.spec.train.replicas)
+    student_files = _named_students(document, options)
     with strategy.scope():
         compiled = compile_with_weights(document, student_files)
         splits = open_data(compiled, download=True)
@@ -98,6 +100,10 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
         except TdspecError as error:
             run_dir.update_record(run, status="failed", error=error.message)
             raise
+        except tf.errors.OpError as error:
+            unreadable = read_error(error)
+            run_dir.update_record(run, status="failed", error=str(unreadable or error))
+            raise (unreadable or error) from error
     return run
 
 
