@@ -20,6 +20,7 @@ MODULES = {
     "commands": "cli",
     "light_commands": "cli",
     "heavy_commands": "cli",
+    "study_commands": "cli",
     "pipeline": "cli",
     "doctor": "cli",
     "quiet": "errors",

@@ -21,6 +21,7 @@ from tdspec.graph.sides import CutModel
 from tdspec.graph.walk import Node, nodes_of
 
 FORMAT = 1
+OTHER = {"student": "teacher", "teacher": "student"}
 PACKAGES = ("tdspec", "keras", "keras-hub", "tensorflow")
 
 # Cost of a backward pass over a forward one: gradients to the input and to the weights, or to the input alone.
@@ -159,8 +160,10 @@ def _codecs(compiled: Compiled) -> list[dict[str, Any]]:
         codec = getattr(compiled.distiller, f"{side}_codec")
         if codec is None:
             continue
-        message, pair = f"{side}_message", [f"{side}_low", f"{side}_high"]
-        for part, names in (("encode", (pair, [message])), ("decode", ([message], pair))):
+        # A decoder hears the other side's messages.
+        own, heard = f"{side}_message", f"{OTHER[side]}_message"
+        pair = [f"{side}_low", f"{side}_high"]
+        for part, names in (("encode", (pair, [own])), ("decode", ([heard], pair))):
             model = getattr(codec, part)
             if model.name in used:
                 described.append(_codec(f"{side}_codec.{part}", model, compiled, *names))

@@ -89,10 +89,39 @@ def _unlabeled(facts: Facts) -> Iterator[Problem]:
         yield Problem(path, "no-effect", message, "write labels_per_class:, or delete unlabeled", severity="warning")
 
 
+def _splits_apart(facts: Facts) -> Iterator[Problem]:
+    """The same slice for two parts; what slices share otherwise is not known before the source is read."""
+    splits = facts.values["data"]["splits"]
+    for part, earlier in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        if isinstance(splits[part], str) and splits[part] == splits[earlier]:
+            message = f"found the slice of {earlier}, {quoted(splits[part])}, expected one of its own"
+            hint = "figures on examples that were trained or chosen on are too good"
+            yield Problem(("data", "splits", part), "leak", message, hint, severity="warning")
+
+
+def _teacher_split_alike(facts: Facts) -> Iterator[Problem]:
+    """A teacher that was trained on this spec's source must not have seen its test examples."""
+    reference = facts.references.get("teacher")
+    if reference is None or facts.values["method"] == "scratch":
+        return
+    ours, theirs = facts.values["data"], reference["data"]
+    if any(ours.get(key) != theirs.get(key) for key in ("source", "name")):
+        return
+    drawn = not isinstance(ours["splits"]["train"], str) and "by" not in ours["splits"]
+    same_draw = not drawn or facts.values["seed"] == reference["seed"]
+    if ours["splits"] != theirs["splits"] or not same_draw:
+        what = "splits unlike" if same_draw else "fractions drawn by another seed than"
+        message = f"found {what} those of the teacher's spec: it may have been trained on this spec's test examples"
+        hint = "write the same splits in both; slices, such as all[:80%], do not depend on the seed"
+        yield Problem(("data", "splits"), "leak", message, hint, severity="warning", at_key=True)
+
+
 DATA_CHECKS: tuple[Check, ...] = (
     Check(("data",), _source_keys),
     Check(("data",), _splits_alike),
     Check(("data",), _slices_readable),
+    Check(("data",), _splits_apart),
+    Check(("data", "method", "teacher", "seed"), _teacher_split_alike),
     Check(("data", "task"), _num_classes),
     Check(("data", "task"), _labels),
     Check(("data",), _unlabeled),

@@ -34,6 +34,7 @@ RULES = {
     "cut": "The cuts are in order and leave layers to interpret with.",
     "losses": "Something is optimised.",
     "splits": "The three splits are told the same way and fit the source.",
+    "leak": "No part of the data is used for two purposes.",
     "source": "The source has the keys it needs and no others.",
     "task": "The task, its classes and its labels agree.",
     "weights": "Where a model's weights come from is known.",
