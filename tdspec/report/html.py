@@ -43,12 +43,14 @@ figure { margin: 0; }
 figcaption { color: var(--muted); font-size: .9rem; margin-top: .25rem; max-width: 46rem; }
 figure svg { display: block; width: 100%; height: auto; }
 .plot svg text { font-family: inherit !important; }
+.single svg { max-width: 46rem; }
 .picture { background: #ffffff; border-radius: .4rem; overflow-x: auto; }
 .picture svg { min-width: 44rem; }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; font-size: .88rem; }
 code { overflow-wrap: anywhere; }
 pre { overflow-x: auto; margin: .75rem 0 0; line-height: 1.4; }
 summary { cursor: pointer; font-weight: 600; }
+@media (max-width: 40rem) { section { padding: 1rem .9rem; } th, td { padding-right: .8rem; } }
 @media print { body { background: #ffffff; } section { break-inside: avoid; } }
 """
 

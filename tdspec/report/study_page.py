@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tdspec.report import html
 from tdspec.report.plots import Spot, spots
-from tdspec.study.matrix import in_words
+from tdspec.study.matrix import BASELINE, in_words
 from tdspec.study.results import Results, read_results
+from tdspec.study.study_file import METHOD
 from tdspec.study.table import Row, Table, cells, header, improvement_text, tabulate
 
 SIGNIFICANT = 0.05
@@ -51,6 +52,8 @@ def headline(table: Table) -> str:
         compared = [row for row in table.rows if row.estimates]
         return "There is nothing to compare yet" if len(compared) < 2 else "The figures"
     what = f"Best on validation: {in_words(chosen.settings)}"
+    if chosen.settings.get(METHOD) == BASELINE:
+        return f"{what}: nothing was better"
     if chosen.improvement is None:
         return what
     return f"{what}; on test {improvement_text(chosen)} against scratch{_doubt(chosen)}"

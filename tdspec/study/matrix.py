@@ -10,12 +10,11 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tdspec.errors import Diagnostic, SpecError
-from tdspec.run.teachers import named_specs
 from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS, TERMS
 from tdspec.spec.load import Document, load
 from tdspec.spec.paths import absolute, map_paths
@@ -84,26 +83,17 @@ def in_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def leaks(runs: Sequence[StudyRun]) -> Iterator[str]:
-    """Where a seed draws other splits than the teacher's: there, the teacher has learned from test examples."""
-    seeds: dict[tuple[str, int], set[int]] = {}
+def leaks(runs: Sequence[StudyRun]) -> tuple[str, ...]:
+    """Where examples serve two purposes in some runs, such as those that the teacher of another seed was trained on."""
+    found: dict[str, list[StudyRun]] = {}
     for run in runs:
-        teacher = named_specs(run.document).get("teacher")
-        if teacher is not None and _draws_other_splits(run.document, teacher):
-            seeds.setdefault((teacher.spec.name, teacher.spec.seed), set()).add(run.document.spec.seed)
-    for (name, seed), others in seeds.items():
-        listed = ", ".join(str(other) for other in sorted(others))
-        yield (
-            f"the seed draws data.splits: with seed {listed} the teacher '{name}' (seed {seed}) has learned from "
-            "examples of the test split; write slices such as 'train[:80%]' in both specs"
-        )
-
-
-def _draws_other_splits(document: Document, teacher: Document) -> bool:
-    own, other = document.spec.data, teacher.spec.data
-    same_source = (own.source, own.name, own.path) == (other.source, other.name, other.path)
-    drawn = any(isinstance(data.splits.train, float) and data.splits.by is None for data in (own, other))
-    return same_source and drawn and (document.spec.seed != teacher.spec.seed or own.splits != other.splits)
+        for warning in run.document.warnings:
+            if warning.rule == "leak":
+                found.setdefault(f"{warning.key}: {warning.message}", []).append(run)
+    return tuple(
+        f"{message} ({len(among)} of {len(runs)} runs, such as {in_words(among[0].settings)})"
+        for message, among in found.items()
+    )
 
 
 def _is_ignored(method: str, key: str) -> bool:

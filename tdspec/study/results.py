@@ -94,8 +94,8 @@ def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
         }
         for run in runs
     ]
-    axes = [key for key in study.axes if key != REPETITION]
-    write_json(folder / MANIFEST, {"name": study.name, "axes": axes, "warnings": list(leaks(runs)), "runs": planned})
+    about = {"name": study.name, "axes": list(study.axes), "warnings": leaks(runs)}
+    write_json(folder / MANIFEST, {**about, "runs": planned})
 
 
 def read_results(folder: Path) -> Results:
@@ -112,8 +112,10 @@ def read_results(folder: Path) -> Results:
         raise RunError(f"{folder / MANIFEST} is damaged: {error}", "start the study again with --resume") from None
     records = [_record(run_folder(folder, run["id"]), run["spec_sha256"]) for run in plan["runs"]]
     figure = next((figure_in(record["metrics"]["test"]) for record in records if "metrics" in record), None)
-    runs = tuple(_result(run, record, figure) for run, record in zip(plan["runs"], records, strict=True))
-    return Results(plan["name"], tuple(plan["axes"]), figure, tuple(plan["warnings"]), runs)
+    order = plan["axes"]
+    runs = tuple(_result(run, order, record, figure) for run, record in zip(plan["runs"], records, strict=True))
+    axes = tuple(key for key in order if key != REPETITION)
+    return Results(plan["name"], axes, figure, tuple(plan["warnings"]), runs)
 
 
 def is_complete(folder: Path, run: StudyRun) -> bool:
@@ -129,11 +131,11 @@ def _record(run: RunFolder, spec_sha256: str) -> Mapping[str, Any]:
     return record if record.get("spec_sha256") in (None, spec_sha256) else {"status": "missing"}
 
 
-def _result(planned: Mapping[str, Any], record: Mapping[str, Any], figure: str | None) -> Result:
+def _result(planned: Mapping[str, Any], order: Sequence[str], record: Mapping[str, Any], figure: str | None) -> Result:
     complete = record["status"] == COMPLETE
     return Result(
         id=planned["id"],
-        settings=planned["settings"],
+        settings={key: planned["settings"][key] for key in order if key in planned["settings"]},
         cell=planned["cell"],
         baseline=planned["baseline"],
         seed=planned["seed"],

@@ -1,0 +1,99 @@
+"""Study files: what is read, and every problem with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tdspec.errors import SpecError
+from tdspec.study.study_file import load_study
+
+GOOD = """\
+version: 1
+name: methods
+spec: ../digits.yaml
+axes:
+  method: [scratch, talking]
+  seed: [0, 1]
+set: {train.epochs: 3}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    path = written(folder, text)
+    with pytest.raises(SpecError) as caught:
+        load_study(path)
+    return str(caught.value).replace(f"{path}:", "").splitlines()
+
+
+def test_a_study_is_read_with_its_axes_in_order(tmp_path: Path) -> None:
+    study = load_study(written(tmp_path, GOOD))
+    assert study.name == "methods"
+    assert study.spec == str(tmp_path.parent / "digits.yaml")
+    assert list(study.axes.items()) == [("method", ("scratch", "talking")), ("seed", (0, 1))]
+    assert study.settings == {"train.epochs": 3}
+
+
+def test_set_may_be_left_out(tmp_path: Path) -> None:
+    assert load_study(written(tmp_path, GOOD.replace("set: {train.epochs: 3}\n", ""))).settings == {}
+
+
+def test_all_problems_come_together_with_their_places(tmp_path: Path) -> None:
+    text = """\
+version: 2
+name: two words
+axes:
+  method: scratch
+  seed: [0, 0]
+  train.epochs: []
+epochs: 3
+set: {seed: 3}
+"""
+    assert problems(tmp_path, text) == [
+        "1:1: error: spec: found nothing, expected text",
+        "1:10: error: version: found 2, expected 1",
+        "2:7: error: name: found the text 'two words', expected letters, digits, '_', '.' and '-', "
+        "the first a letter or digit",
+        "4:11: error: axes.method: found the text 'scratch', expected a list of values",
+        "  hint: write ['scratch']",
+        "5:9: error: axes.seed: found 0 a second time, expected it once",
+        "6:17: error: axes.train.epochs: found an empty list, expected at least one value",
+        "7:1: error: epochs: found an unknown key, expected 'version', 'name', 'spec', 'axes' or 'set'",
+        "  hint: keys of the spec belong to axes, or to set",
+        "8:7: error: set.seed: found seed in axes too, expected it once",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- 1\n", "1:1: error: found a list of 1, expected a study: a mapping"),
+        ("", "1:1: error: found nothing, expected a spec"),
+        (GOOD.replace("  seed: [0, 1]", "  method: [logit]"), "6:3: error: axes.method: found a second time"),
+        (GOOD.replace("[scratch, talking]", "{a: 1}"), "5:11: error: axes.method: found a mapping, expected a list"),
+        (GOOD.replace("set: {train.epochs: 3}", "sett: {}"), "7:1: error: sett: found an unknown key"),
+    ],
+)
+def test_a_problem_has_its_place(tmp_path: Path, text: str, expected: str) -> None:
+    assert problems(tmp_path, text)[0].startswith(expected)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="found no such file"):
+        load_study(tmp_path / "none.yaml")
+
+
+def test_the_schema_is_one(repository: Path) -> None:
+    import json
+
+    schema = json.loads((repository / "schemas/study.schema.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert all("description" in node for node in schema["properties"].values())
