@@ -7,6 +7,7 @@ Leaves out: what the calls look like (`heavy_commands.py`).
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tdspec.graph.plan import plan_of  # noqa: E402
 from tdspec.run import build_dir, run_dir  # noqa: E402
 from tdspec.run.prepare import compile_without_weights  # noqa: E402
 from tdspec.run.strategy import make_strategy  # noqa: E402
+from tdspec.run.train import Interrupted  # noqa: E402
 from tdspec.spec.load import Document, load  # noqa: E402
 
 
@@ -123,10 +125,24 @@ def train(arguments: Arguments) -> int:
         if arguments.target is not None and Path(arguments.target).is_file():
             build_dir.write_build(compiled, build_dir.BUILD_ROOT / document.spec.name)
     control = load(spec, [*arguments.overrides, "method=scratch"]) if arguments.control else None
-    run = pipeline.train(document, Path(arguments.runs), folder=folder, resume=arguments.resume, control=control)
+    try:
+        run = pipeline.train(document, Path(arguments.runs), folder=folder, resume=arguments.resume, control=control)
+    except Interrupted as stop:
+        print(_to_go_on(stop.run, document, arguments), file=sys.stderr)
+        raise
     print("\n".join(pipeline.result_lines(run)))
     print(run.path)
     return FINE
+
+
+def _to_go_on(run: run_dir.RunFolder, document: Document, arguments: Arguments) -> str:
+    """The call that resumes a run that was stopped; its folder holds the spec, so neither SPEC nor --set is needed."""
+    resume = ["tdspec", "train", "--resume", "--run-dir", str(run.path)]
+    if arguments.runs != "runs":
+        resume += ["--runs", arguments.runs]
+    if run_dir.read_record(run)["name"] != document.spec.name:
+        return f"to go on: {shlex.join(resume)}, then the same call again"
+    return f"to go on: {shlex.join([*resume, '--control'] if arguments.control else resume)}"
 
 
 def evaluate(arguments: Arguments) -> int:

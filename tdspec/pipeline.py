@@ -27,7 +27,7 @@ from tdspec.run import train as training
 from tdspec.run.prepare import compile_with_weights, describe, open_data
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
-from tdspec.run.teachers import COMPLETE, named_specs
+from tdspec.run.teachers import COMPLETE, is_of, named_specs
 from tdspec.serve.export import TARGETS, Artefact, export_student
 from tdspec.serve.student_file import save_student
 from tdspec.spec.load import Document, load
@@ -71,11 +71,15 @@ def _complete_or_trained(
 
 
 def _train_control(run: RunFolder, control: Document, options: training.Options, resume: bool) -> None:
-    print("now the control: the same student without a teacher", file=options.stream)
-    folder = run.path / "control"
-    started = resume and (folder / "run.json").is_file()
-    alone = training.Options(options.root, _keep_student, options.stream)
-    trained = training.train(control, alone, folder=folder, resume=started)
+    trained = RunFolder(run.path / "control")
+    started = resume and trained.record.is_file()
+    if not (started and is_of(trained, control)):
+        print("now the control: the same student without a teacher", file=options.stream)
+        alone = training.Options(options.root, _keep_student, options.stream)
+        try:
+            training.train(control, alone, folder=trained.path, resume=started)
+        except training.Interrupted as stop:
+            raise training.Interrupted(run) from stop
     record = run_dir.read_record(trained)
     kept = {key: record[key] for key in ("method", "metrics", "best_epoch", "seconds")}
     run_dir.update_record(run, control={**kept, "path": "control"})

@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,8 +32,8 @@ from tdspec.run.progress import Progress
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
 from tdspec.run.teachers import COMPLETE, named_specs, trained_run
+from tdspec.spec.bundle import bundle
 from tdspec.spec.load import Document
-from tdspec.spec.render import render
 
 Finish = Callable[["Run"], Mapping[str, Any]]
 
@@ -61,7 +61,19 @@ class Options:
 
     root: Path
     finish: Finish
-    stream: TextIO = sys.stderr
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped from outside, and can be resumed.
+
+    Args:
+        run: which one; while a control or a teacher is trained, it is theirs.
+    """
+
+    def __init__(self, run: RunFolder):
+        super().__init__(str(run.path))
+        self.run = run
 
 
 def train(document: Document, options: Options, *, folder: Path | None = None, resume: bool = False) -> RunFolder:
@@ -78,7 +90,7 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
 
     Raises:
         TdspecError: the spec, data, weights or run are wrong; what was written stays, and the record says so.
-        KeyboardInterrupt: the run was stopped; it can be resumed.
+        Interrupted: the run was stopped; it can be resumed.
     """
     # Before anything else: TensorFlow fixes the number of its devices at the first operation.
     strategy = make_strategy(document.spec.train.strategy, document.spec.train.replicas)
@@ -94,9 +106,9 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
         _record_start(run, document, compiled, splits)
         try:
             _run(Run(run, document, compiled, splits, strategy), options, steps)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             run_dir.update_record(run, status="interrupted")
-            raise
+            raise Interrupted(run) from stop
         except TdspecError as error:
             run_dir.update_record(run, status="failed", error=error.message)
             raise
@@ -139,7 +151,8 @@ def _resumed(document: Document, root: Path, folder: Path | None) -> RunFolder:
 def _record_start(run: RunFolder, document: Document, compiled: Compiled, splits: LoadedSplits) -> None:
     plan = plan_of(compiled)
     if not run.spec.is_file():
-        run_dir.write_text(run.spec, render(document, run.path))
+        for name, text in bundle(document, run.path).items():
+            run_dir.write_text(run.path / name, text)
         run_dir.write_text(run.plan, as_text(plan))
     teacher = compiled.teacher
     run_dir.update_record(
