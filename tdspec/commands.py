@@ -28,6 +28,7 @@ from tdspec.run import build_dir, run_dir  # noqa: E402
 from tdspec.run.prepare import compile_without_weights  # noqa: E402
 from tdspec.run.strategy import make_strategy  # noqa: E402
 from tdspec.run.train import Interrupted  # noqa: E402
+from tdspec.spec.bundle import SPEC  # noqa: E402
 from tdspec.spec.load import Document, load  # noqa: E402
 
 
@@ -72,7 +73,7 @@ def compile_spec(arguments: Arguments) -> int:
         _print_json(plan)
     else:
         print("\n".join(summary.plan_lines(plan)))
-        print(f"wrote {folder}/ ({build_dir.SPEC}, {build_dir.PLAN}, {build_dir.PICTURE})")
+        print(f"wrote {folder}/ ({SPEC}, {build_dir.PLAN}, {build_dir.PICTURE})")
     return FINE
 
 

@@ -17,11 +17,11 @@ from tdspec.graph.differences import describe as describe_differences
 from tdspec.graph.picture import draw
 from tdspec.graph.plan import as_text, plan_of
 from tdspec.run.run_dir import write_text
-from tdspec.spec.render import render
+from tdspec.spec.bundle import SPEC, bundle
 
 BUILD_ROOT = Path("build")
 LATEST = "latest"
-SPEC, PLAN, PICTURE = "spec.yaml", "plan.json", "graph.svg"
+PLAN, PICTURE = "plan.json", "graph.svg"
 
 
 def write_build(compiled: Compiled, folder: Path) -> dict[str, Any]:
@@ -31,7 +31,8 @@ def write_build(compiled: Compiled, folder: Path) -> dict[str, Any]:
         The plan.
     """
     plan = plan_of(compiled)
-    write_text(folder / SPEC, render(compiled.document, folder))
+    for name, text in bundle(compiled.document, folder).items():
+        write_text(folder / name, text)
     write_text(folder / PLAN, as_text(plan))
     write_text(folder / PICTURE, draw(plan))
     _point_latest(folder)

@@ -7,6 +7,7 @@ Leaves out: the user's comments and layout.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +39,19 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", PREFIXED, list("0"))
 _Dumper.add_representer(list, _represent_list)
 
 
-def render(document: Document, folder: Path) -> str:
+def render(document: Document, folder: Path, *, named: Mapping[tuple[str, ...], str] | None = None) -> str:
     """The resolved spec as YAML text, deterministic, keys in the schema's order.
 
     Args:
         document: a loaded spec.
         folder: where the text will be written; paths are made relative to it.
+        named: texts for some paths, by key path, instead of where they are now.
     """
     old_folder = os.path.dirname(os.path.abspath(document.source.file))
-    values = map_paths(document.values, lambda key, text: relative(key, text, old_folder, str(folder)))
+    texts = named or {}
+
+    def moved(key_path: tuple[str, ...], text: str) -> str:
+        return texts[key_path] if key_path in texts else relative(key_path, text, old_folder, str(folder))
+
+    values = map_paths(document.values, moved)
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
