@@ -15,20 +15,27 @@ __all__ = ["__version__", "compile"]
 __version__ = "0.1.0"
 
 
-def compile(spec: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -> Distiller:
+def compile(
+    spec: str | os.PathLike[str], overrides: tuple[str, ...] = (), *, runs: str | os.PathLike[str] = "runs"
+) -> Distiller:
     """Compile a spec into a Keras model that distils when it is fitted.
+
+    Weights are loaded where that needs neither the network nor a training run: files, presets that were fetched, the
+    trained students of other specs. A side that keeps fresh weights, drawn by the spec's seed, is warned about.
 
     Args:
         spec: path of the YAML file.
         overrides: "key.path=value" texts, such as "method=logit".
+        runs: the folder of all runs, where the trained students of other specs are.
 
     Returns:
-        A compiled `Distiller` with fresh weights drawn by the spec's seed. Its teacher's weights are fresh too:
-        `tdspec.run.train.prepare` loads them, and is what `tdspec train` uses.
+        A compiled `Distiller`; its learning rate is constant.
 
     Raises:
         SpecError: the spec is wrong; holds every problem with its place.
     """
+    from pathlib import Path
+
     from tdspec.run.prepare import prepared_distiller
 
-    return prepared_distiller(spec, overrides)
+    return prepared_distiller(spec, overrides, Path(runs))

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tdspec.errors import GraphError
 from tdspec.graph.presets import preset_folder
-from tdspec.pipeline import presets_of
+from tdspec.pipeline import presets_named
 from tdspec.run.teachers import named_specs, trained_run
 from tdspec.spec.load import Document
 
@@ -45,7 +45,7 @@ def lines_about_spec(document: Document, root: Path) -> Iterator[str]:
         root: the folder of all runs.
     """
     name = document.spec.name
-    for preset in presets_of(document):
+    for preset in presets_named(document):
         try:
             preset_folder(preset)
         except GraphError as error:

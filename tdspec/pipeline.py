@@ -21,7 +21,7 @@ from tdspec.graph.cuts import clean_cuts
 from tdspec.graph.presets import fetch_preset
 from tdspec.graph.sides import CutModel, cut_model, whole_model
 from tdspec.graph.summary import cut_rows
-from tdspec.graph.weights import from_file
+from tdspec.graph.weights import from_file, presets_of
 from tdspec.run import loop, run_dir
 from tdspec.run import train as training
 from tdspec.run.prepare import compile_with_weights, describe, open_data
@@ -31,7 +31,6 @@ from tdspec.run.teachers import COMPLETE, is_of, named_specs
 from tdspec.serve.export import TARGETS, Artefact, export_student
 from tdspec.serve.student_file import save_student
 from tdspec.spec.load import Document, load
-from tdspec.spec.model import PresetBackbone, PresetWeights
 
 EXPORT_FORMATS = tuple(TARGETS)
 NUM_EXAMPLES_COMPARED = 8
@@ -224,7 +223,7 @@ def fetch_all(document: Document) -> Iterator[str]:
     """Download all that a spec and the specs it names need; a line for each thing, with its place and hash."""
     for other in named_specs(document).values():
         yield from fetch_all(other)
-    for preset in presets_of(document):
+    for preset in presets_named(document):
         folder = fetch_preset(preset)
         yield f"preset {preset}: {folder} (sha256 {_folder_sha256(folder)})"
     data = document.spec.data
@@ -232,10 +231,10 @@ def fetch_all(document: Document) -> Iterator[str]:
     yield f"data {data.name or data.path or data.source}: {place}"
 
 
-def presets_of(document: Document) -> list[str]:
+def presets_named(document: Document) -> list[str]:
+    """The presets that a spec names, for backbones or for weights."""
     parts = [part for part in (document.spec.teacher, document.spec.student) if part is not None]
-    names = [part.backbone.preset for part in parts if isinstance(part.backbone, PresetBackbone)]
-    return names + [part.backbone.weights.preset for part in parts if isinstance(part.backbone.weights, PresetWeights)]
+    return [preset for part in parts for preset in presets_of(part.backbone)]
 
 
 def _folder_sha256(folder: Path) -> str:

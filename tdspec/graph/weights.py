@@ -43,6 +43,13 @@ def load_weights(model: keras.Model, backbone: spec_model.Backbone) -> None:
         LOADERS[weights](model, backbone)
 
 
+def presets_of(backbone: spec_model.Backbone) -> tuple[str, ...]:
+    """The presets that a backbone names, for itself or for its weights."""
+    own = (backbone.preset,) if isinstance(backbone, spec_model.PresetBackbone) else ()
+    weights = backbone.weights
+    return (*own, weights.preset) if isinstance(weights, spec_model.PresetWeights) else own
+
+
 def _own(model: keras.Model, backbone: Any) -> None:
     if type(backbone) is spec_model.PresetBackbone:
         _from_preset(model, backbone.preset)

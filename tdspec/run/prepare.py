@@ -7,6 +7,7 @@ Leaves out: running the steps (`loop.py`), the run folder and its files (`train.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ import keras
 from tdspec.data.info import SourceInfo
 from tdspec.data.info import describe as describe_source
 from tdspec.data.pipeline import InputColumn, LoadedSplits, open_splits
-from tdspec.errors import DataError
+from tdspec.errors import DataError, GraphError, WeightsError
 from tdspec.graph.compiler import Compiled, build
-from tdspec.graph.weights import from_file, load_weights
+from tdspec.graph.presets import preset_folder
+from tdspec.graph.sides import CutModel
+from tdspec.graph.weights import from_file, load_weights, presets_of
 from tdspec.run.optimizers import make_optimizer
+from tdspec.run.teachers import trained_run
 from tdspec.spec.load import Document, load
+from tdspec.spec.model import SpecBackbone
 
 
 def describe(document: Document) -> SourceInfo:
@@ -150,9 +155,32 @@ def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
     }
 
 
-def prepared_distiller(spec: str | os.PathLike[str], overrides: Sequence[str]) -> Any:
+def prepared_distiller(spec: str | os.PathLike[str], overrides: Sequence[str], root: Path) -> Any:
     """See `tdspec.compile`."""
-    compiled = build(load(spec, overrides), describe)
+    document = load(spec, overrides)
+    compiled = build(document, describe)
+    for side, cut in (("student", compiled.student), ("teacher", compiled.teacher)):
+        if cut is not None:
+            _load_what_is_here(cut, side, document, root)
     # How many steps the caller's `fit` will run is not known here, so the learning rate stays where it starts.
     compile_optimizer(compiled, schedule="constant", total_steps=1)
     return compiled.distiller
+
+
+def _load_what_is_here(cut: CutModel, side: str, document: Document, root: Path) -> None:
+    """Load a side's weights where this needs neither the network nor a training run; else warn."""
+    backbone = getattr(document.spec, side).backbone
+    try:
+        if type(backbone) is SpecBackbone:
+            run = trained_run(load(backbone.spec), root)
+            if run is None:
+                raise WeightsError(f"'{backbone.spec}' has no trained run in {root}")
+            from_file(cut.whole.model, str(run.student))
+        else:
+            for preset in presets_of(backbone):
+                preset_folder(preset)
+            if backbone.weights == "imagenet":
+                raise WeightsError("imagenet weights are loaded by `tdspec train` only")
+            load_weights(cut.whole.backbone.model, backbone)
+    except (WeightsError, GraphError) as error:
+        warnings.warn(f"the {side} has fresh weights: {error.message}", UserWarning, stacklevel=4)
