@@ -79,6 +79,8 @@ def count_flops(model: keras.Model) -> tuple[int, ...]:
     counts: list[int] = []
 
     def traced(weights: list[Any], inputs: list[Any]) -> None:
+        # TensorFlow may trace a function twice; only the last trace counts.
+        counts.clear()
         graph = tf.compat.v1.get_default_graph()
         with keras.StatelessScope(state_mapping=list(zip(model.variables, weights, strict=True))):
             values = {id(tensor): value for tensor, value in zip(model.inputs, inputs, strict=True)}
