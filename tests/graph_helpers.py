@@ -13,6 +13,7 @@ import yaml
 
 from tdspec.data.info import SourceInfo, describe
 from tdspec.graph.compiler import Compiled, build
+from tdspec.spec.checks import TERMS
 from tdspec.spec.load import Document, load
 
 Array = np.ndarray[Any, Any]
@@ -92,8 +93,6 @@ def pixels(count: int = 8, seed: int = 1) -> Array:
 
 def only(method: str, name: str, **more: Any) -> dict[str, Any]:
     """Losses in which one term of a method is left, with `more` said about it."""
-    from tdspec.spec.checks import TERMS
-
     return {term: {"weight": 1.0, **more} if term == name else 0.0 for term in TERMS[method]}
 
 

@@ -142,10 +142,15 @@ def _lively(path: Path, name: str, *, momentum: float = 0.9) -> dict[str, Any]:
     return {"file": f"{name}.keras", "weights": "random"}
 
 
-def _lively_pair(folder: Path, iterations: int, method: str = "talking") -> Distiller:
-    backbones = {side: _lively(folder, f"{side}_file") for side in ("teacher", "student")}
-    cuts = {"teacher_cut": ("first", "third"), "student_cut": ("first", "third")}
-    return compiled(folder, method, communication={"iterations": iterations}, **backbones, **cuts).distiller
+def _lively_pair(folder: Path, iterations: int) -> Distiller:
+    return compiled(
+        folder,
+        teacher=_lively(folder, "teacher_file"),
+        student=_lively(folder, "student_file"),
+        teacher_cut=("first", "third"),
+        student_cut=("first", "third"),
+        communication={"iterations": iterations},
+    ).distiller
 
 
 def _norm(model: keras.Model) -> Any:

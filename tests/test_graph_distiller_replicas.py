@@ -13,6 +13,7 @@ from graph_helpers import Array, compiled, pixels
 
 from tdspec.graph.distiller import Distiller
 from tdspec.run.strategy import make_strategy
+from tdspec.spec.checks import TERMS
 
 # The first replica holds the first four examples: three of its examples have no label, the other's all have.
 UNEVEN = np.array([0, 0, 0, 1, 1, 2, 1, 0.5], "float32")
@@ -20,8 +21,6 @@ STATES = ("feature", "fitnet", "interaction", "message_consistency", "state_cons
 
 
 def _losses(method: str, distance: str) -> dict[str, Any]:
-    from tdspec.spec.checks import TERMS
-
     return {name: {"weight": 0.5, "distance": distance} for name in TERMS[method] if name in STATES}
 
 
@@ -64,12 +63,12 @@ METHODS = ["scratch", "logit", "feature", "fitnet", "hybrid", "talking", "one_wa
 
 @pytest.mark.parametrize("method", METHODS)
 def test_adam_and_uneven_sample_weights(tmp_path: Path, method: str) -> None:
-    communication = {"message": {"dim": 4}, "iterations": 2}
+    communication = {"message": {"dim": 4}, "iterations": 2 if method == "talking" else 1}
     options = {"losses": _losses(method, "relative_l2"), "communication": communication}
     _compare(tmp_path, method, keras.optimizers.Adam, 0.003, UNEVEN, **options)
 
 
-@pytest.mark.parametrize("method", ["fitnet", "hybrid", "talking", "one_way_control"])
+@pytest.mark.parametrize("method", ["fitnet", "hybrid", "talking"])
 def test_sgd_and_l2(tmp_path: Path, method: str) -> None:
     options = {"losses": _losses(method, "l2"), "communication": {"message": {"dim": 4}}}
     _compare(tmp_path, method, keras.optimizers.SGD, 0.1, None, **options)
