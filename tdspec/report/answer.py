@@ -59,7 +59,7 @@ def _unfinished(facts: Facts) -> Answer:
     done = facts.rows[-1]["epoch"] if facts.rows else 0
     of_all = "" if facts.epochs is None else f" of {facts.epochs}"
     remarks = [f"{done}{of_all} epochs are done; there are no final figures yet."]
-    if "error" in facts.record:
+    if facts.status == "failed" and "error" in facts.record:
         remarks.insert(0, f"Error: {facts.record['error']}.")
     if facts.status in {"interrupted", "cut off", "failed"}:
         remarks.append(f"To go on: tdspec train --resume --run-dir {facts.path}")

@@ -141,7 +141,7 @@ def _result(planned: Mapping[str, Any], order: Sequence[str], record: Mapping[st
         seed=planned["seed"],
         status=record["status"],
         figures={split: values[figure] for split, values in record["metrics"].items()} if complete else {},
-        error=record.get("error", ""),
+        error=record.get("error", "") if record["status"] == "failed" else "",
     )
 
 

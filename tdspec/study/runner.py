@@ -71,7 +71,7 @@ def run_study(study: Study, *, root: Path, jobs: int, resume: bool, stream: Text
         for warning in read_results(folder).warnings:
             print(f"warning: {warning}", file=stream)
         try:
-            _train_teachers(folder, runs, root, stream)
+            _train_teachers(folder, [run for run in runs if not is_complete(folder, run)], root, stream)
             failures = _train_runs(folder, study, runs, root=root, jobs=jobs, stream=stream)
         except KeyboardInterrupt:
             print(f"to go on: tdspec study {study.source.file} --resume --runs {root}", file=stream)
@@ -148,7 +148,12 @@ def _start(folder: Path, study: Study, run: StudyRun, root: Path) -> Child:
 
 
 def _outcome(folder: Path, run: StudyRun, child: Child) -> str:
+    where = run_folder(folder, run.id)
     if not is_complete(folder, run):
-        return f"failed: {children.why_failed(child)}"
-    validation = run_dir.read_record(run_folder(folder, run.id))["metrics"]["validation"]
+        why = children.why_failed(child)
+        if run_dir.read_record(where)["status"] in {"created", "running"}:
+            # It ended before it could write down why, or was killed.
+            run_dir.update_record(where, status="failed", error=why)
+        return f"failed: {why}"
+    validation = run_dir.read_record(where)["metrics"]["validation"]
     return "  ".join(f"validation {name} {value:.4f}" for name, value in validation.items() if name != "task")
