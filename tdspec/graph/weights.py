@@ -7,10 +7,14 @@ Leaves out: building the model (`backbones.py`), finding the run of a teacher th
 from __future__ import annotations
 
 import hashlib
+import warnings
+import zipfile
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import keras_hub
 import numpy as np
@@ -20,7 +24,8 @@ from tdspec.graph.presets import fetch_preset
 from tdspec.spec import model as spec_model
 
 # What Keras, h5py and safetensors raise for files that are missing, cut short, or of another model.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile)
+WEIGHTS_MEMBER = "model.weights.h5"
 
 
 def load_weights(model: keras.Model, backbone: spec_model.Backbone) -> None:
@@ -98,11 +103,37 @@ def from_file(model: keras.Model, file: str) -> None:
         raise WeightsError(f"no weight file '{file}'")
     if not path.name.endswith((".weights.h5", ".keras")):
         raise WeightsError(f"'{path.name}' is no weight file", "expected a name ending in .weights.h5 or .keras")
+    hint = "were they saved from the same architecture?"
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            # Keras warns of parts that it skips, which are refused below.
+            warnings.simplefilter("ignore", UserWarning)
+            model.load_weights(path)
+        stored = _num_stored(path)
     except UNREADABLE as error:
         message = f"the weights in '{path.name}' do not fit the model or cannot be read: {_first_line(error)}"
-        raise WeightsError(message, "were they saved from the same architecture?") from error
+        raise WeightsError(message, hint) from error
+    wanted = sum(prod(variable.shape) for variable in model.weights)
+    # Keras loads a deeper model's file without a word, as far as it goes.
+    if stored != wanted:
+        raise WeightsError(f"'{path.name}' holds {stored:,} weights, the model has {wanted:,}", hint)
+
+
+def _num_stored(path: Path) -> int:
+    """How many values of weights a file holds; an optimizer's do not count."""
+    sizes: list[int] = []
+
+    def note(name: str, node: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(node, h5py.Dataset) and not name.startswith("optimizer/"):
+            sizes.append(node.size)
+
+    if path.name.endswith(".h5"):
+        with h5py.File(path) as file:
+            file.visititems(note)
+    else:
+        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS_MEMBER) as member, h5py.File(member) as file:
+            file.visititems(note)
+    return sum(sizes)
 
 
 def _copy(source: keras.Model, target: keras.Model, what: str) -> None:
@@ -119,8 +150,10 @@ def _copy(source: keras.Model, target: keras.Model, what: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # Keras's first line may only announce the reason, which ends in the numbers of a variable.
+    reason = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    return reason.partition(", value=[")[0]
 
 
 def weights_sha256(model: keras.Model) -> str:
