@@ -78,11 +78,27 @@ def create(root: Path, name: str, seed: int, run_dir: Path | None) -> RunFolder:
     Raises:
         RunError: `run_dir` is a file, or holds something already.
     """
-    path = _unique_folder(root / name, seed) if run_dir is None else _empty_folder(run_dir)
-    run = RunFolder(path)
+    if run_dir is None:
+        run = RunFolder(_unique_folder(root / name, seed))
+    else:
+        refuse_used(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        run = RunFolder(run_dir)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     write_json(run.record, {"name": name, "seed": seed, "status": "created", "created": created})
     return run
+
+
+def refuse_used(path: Path) -> None:
+    """Refuse what cannot become a new run folder.
+
+    Raises:
+        RunError: `path` is a file, or holds something already.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file, expected a folder for the run", "name another --run-dir")
+    if path.is_dir() and any(path.iterdir()):
+        raise RunError(f"{path} is not empty", "add --resume to go on with the run in it, or name another --run-dir")
 
 
 def open_run(path: Path) -> RunFolder:
@@ -235,15 +251,6 @@ def _unique_folder(parent: Path, seed: int) -> Path:
             time.sleep(0.05)
         else:
             return path
-
-
-def _empty_folder(path: Path) -> Path:
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file, expected a folder for the run", "name another --run-dir")
-    if path.is_dir() and any(path.iterdir()):
-        raise RunError(f"{path} is not empty", "add --resume to go on with the run in it, or name another --run-dir")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _whole_lines(data: bytes) -> int:

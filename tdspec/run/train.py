@@ -94,14 +94,20 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
     """
     # Before anything else: TensorFlow fixes the number of its devices at the first operation.
     strategy = make_strategy(document.spec.train.strategy, document.spec.train.replicas)
+    # What can be refused at once is, before a teacher is trained.
+    resumed = _resumed(document, options.root, folder) if resume else None
+    if folder is not None and resumed is None:
+        run_dir.refuse_used(folder)
     student_files = _named_students(document, options)
     with strategy.scope():
         compiled = compile_with_weights(document, student_files)
         splits = open_data(compiled, download=True)
+        # Refuses a split that is smaller than a batch, before there is a run folder.
+        splits.train.batches(document.spec.data.batch_size, epoch=0)
         steps = splits.train.num_examples // document.spec.data.batch_size
-        total_steps = max(1, steps * document.spec.train.epochs)
+        total_steps = steps * document.spec.train.epochs
         compile_optimizer(compiled, schedule=document.spec.train.schedule, total_steps=total_steps)
-    run = _resumed(document, options.root, folder) if resume else _created(document, options.root, folder)
+    run = resumed or run_dir.create(options.root, document.spec.name, document.spec.seed, folder)
     with run_dir.lock(run), loop.stop_on_signals():
         _record_start(run, document, compiled, splits)
         try:
@@ -132,10 +138,6 @@ def _named_students(document: Document, options: Options) -> dict[str, Path]:
     return files
 
 
-def _created(document: Document, root: Path, folder: Path | None) -> RunFolder:
-    return run_dir.create(root, document.spec.name, document.spec.seed, folder)
-
-
 def _resumed(document: Document, root: Path, folder: Path | None) -> RunFolder:
     run = run_dir.find_resumable(root, document.spec.name) if folder is None else run_dir.open_run(folder)
     if run is None:
@@ -151,9 +153,10 @@ def _resumed(document: Document, root: Path, folder: Path | None) -> RunFolder:
 def _record_start(run: RunFolder, document: Document, compiled: Compiled, splits: LoadedSplits) -> None:
     plan = plan_of(compiled)
     if not run.spec.is_file():
-        for name, text in bundle(document, run.path).items():
-            run_dir.write_text(run.path / name, text)
         run_dir.write_text(run.plan, as_text(plan))
+        # The spec itself is the last: where it is, a killed process has left nothing out.
+        for name, text in reversed(bundle(document, run.path).items()):
+            run_dir.write_text(run.path / name, text)
     teacher = compiled.teacher
     run_dir.update_record(
         run,
