@@ -1,4 +1,4 @@
-"""What the tests of whole jobs share: small specs of the digits, and calls of the command line in and out of process."""
+"""What the tests of whole jobs share: small specs of the digits, and calls of the command line."""
 
 from __future__ import annotations
 
