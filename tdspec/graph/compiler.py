@@ -18,6 +18,7 @@ from tdspec.graph.distiller import Distiller
 from tdspec.graph.layouts import VECTOR, Layout
 from tdspec.graph.methods import Conversation, Side, Term, comparisons, unfold
 from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, placed, whole_model
+from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
 from tdspec.spec.checks import TERMS
 from tdspec.spec.load import Document
@@ -112,6 +113,7 @@ def build(document: Document, describe: Describe) -> Compiled:
         keras.config.set_dtype_policy(before)
 
 
+@numbered_anew()
 def _build(document: Document, describe: Describe) -> Compiled:
     spec = document.spec
     student = cut_model(document, "student", whole_model(document, "student", describe))

@@ -17,6 +17,7 @@ from tdspec.graph.backbones import Backbone, Column
 from tdspec.graph.codecs import StateShape
 from tdspec.graph.cuts import CutPoint, Segments, clean_cuts, find_cut, split
 from tdspec.graph.models import ImageInput, WholeModel, assemble, units_of
+from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
 from tdspec.spec.checks import CUT_METHODS
 from tdspec.spec.load import Document, load
@@ -95,6 +96,7 @@ def num_classes_of(document: Document, facts: SourceFacts) -> int | None:
     return facts.num_classes
 
 
+@numbered_anew()
 def whole_model(
     document: Document, side: str, describe: Describe, image_shape: tuple[int | None, ...] | None = None
 ) -> WholeModel:

@@ -2,17 +2,21 @@
 
 In: functional Keras models. Out: their nodes in topological order, and the same models with every container of blocks
 opened so that the blocks are nodes of their own. Weights are shared, never copied.
-Leaves out: which tensor is a clean cut (`cuts.py`). This is the only module that reads Keras's private node records.
+Leaves out: which tensor is a clean cut (`cuts.py`). This is the only module that reads what is private to
+Keras: node records and name counters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
+from keras.src.utils import naming
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,20 @@ def opened(inputs: Any, output: keras.KerasTensor) -> keras.KerasTensor:
     while any(_is_container(node.operation) for node in nodes_between(keras.tree.flatten(inputs), [output])):
         output = trace(functional(inputs, output), inputs)
     return output
+
+
+@contextmanager
+def numbered_anew() -> Iterator[None]:
+    """Let Keras number the names of unnamed layers from the start, so that they depend on the model alone.
+
+    Without it a layer is called `add_2` or `add_20` by how many models the process built before.
+    """
+    counters = global_state.get_global_attribute("object_name_uids")
+    naming.reset_uids()
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("object_name_uids", counters)
 
 
 def functional(inputs: Any, output: keras.KerasTensor, **options: Any) -> keras.Model:
