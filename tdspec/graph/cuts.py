@@ -82,7 +82,10 @@ def _flowing(nodes: tuple[Node, ...]) -> set[int]:
 def _crossings(model: keras.Model, nodes: tuple[Node, ...]) -> list[frozenset[int]]:
     """For each position, the tensors made up to there that are still read after it."""
     last, flowing = _last_uses(nodes, model.outputs), _flowing(nodes)
-    alive: set[int] = set()
+    # an input that is only read later has to be carried past every cut before
+    alive = {
+        tensor for node in nodes if node.is_input for tensor in node.outputs if tensor in flowing and tensor in last
+    }
     crossings = []
     for position, node in enumerate(nodes):
         alive.update(tensor for tensor in node.outputs if tensor in flowing and tensor in last)
