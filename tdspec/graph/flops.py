@@ -64,6 +64,17 @@ COUNTERS: dict[str, Callable[[tf.Operation], int]] = {
 }
 
 
+# What a tf.function leaves in the graph that calls it: Keras runs grouped convolutions in one.
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+
+
+def _count(op: tf.Operation) -> int:
+    if op.type in _CALLS:
+        called = op.graph._get_function(op.get_attr("f").name).graph
+        return sum(_count(inner) for inner in called.get_operations())
+    return COUNTERS[op.type](op) if op.type in COUNTERS else 0
+
+
 def count_flops(model: keras.Model) -> tuple[int, ...]:
     """FLOPs of one example at each node of `nodes_of(model)`.
 
@@ -89,7 +100,7 @@ def count_flops(model: keras.Model) -> tuple[int, ...]:
                 if not all(output in values for output in node.outputs):
                     values.update(zip(node.outputs, node.call(values), strict=True))
                 made = graph.get_operations()[before:]
-                counts.append(sum(COUNTERS[op.type](op) for op in made if op.type in COUNTERS))
+                counts.append(sum(_count(op) for op in made))
 
     weights = [tf.TensorSpec(variable.shape, variable.dtype) for variable in model.variables]
     inputs = [tf.TensorSpec((1, *(axis or 1 for axis in tensor.shape[1:])), tensor.dtype) for tensor in model.inputs]
