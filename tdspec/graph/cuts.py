@@ -212,7 +212,7 @@ def _unclean(model: keras.Model, nodes: tuple[Node, ...], points: tuple[CutPoint
     around = _crossings(model, nodes)[position] - set(node.outputs)
     paths = [
         f"{maker.name} -> {next((user.name for user in nodes[position + 1 :] if tensor in user.inputs), 'the output')}"
-        for maker in nodes[: position + 1]
+        for maker in nodes
         for tensor in maker.outputs
         if tensor in around
     ]
