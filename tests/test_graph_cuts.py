@@ -95,6 +95,8 @@ def test_embeddings_of_columns_are_no_hidden_layers() -> None:
     whole = _whole(backbones.mlp_on_columns((6, 5), 0.0, (*columns, Column("age", "number", None, 0, 30.0, 9.0))))
     assert _hidden(whole) == ["dense_1", "dense_2"]
     assert [point.name for point in _points(whole)] == ["columns", "dense_1", "dense_2", "prediction"]
+    with pytest.raises(GraphError, match=r"layer 'user_embedding' is no clean cut: genres -> one_hot.* goes around it"):
+        find_cut(whole.graph, _points(whole), "user_embedding")
 
 
 @pytest.mark.parametrize(
