@@ -95,7 +95,7 @@ def hub_class(class_name: str, config: Mapping[str, Any], *, size: Size, channel
     try:
         model = backbone_class(**arguments)
     except (TypeError, ValueError, AttributeError, IndexError, KeyError, ZeroDivisionError) as error:
-        raise GraphError(f"{class_name} refuses its config: {_first_line(error)}") from error
+        raise GraphError(f"{class_name} refuses its config: {_first_sentence(error)}") from error
     return Backbone(model, class_name, _settled_size(model, size, channels))
 
 
@@ -117,9 +117,10 @@ def _image_shape(config: Mapping[str, Any], default: Any, size: Size, channels: 
     return shape
 
 
-def _first_line(error: Exception) -> str:
+def _first_sentence(error: Exception) -> str:
+    """What went wrong, without a library's advice, which may be to switch its safety off."""
     text = str(error.args[0] if error.args else error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return text.splitlines()[0].partition(". ")[0].rstrip(".") if text else type(error).__name__
 
 
 def _settled_size(model: keras.Model, size: Size, channels: int) -> tuple[int, int]:
@@ -151,7 +152,7 @@ def hub_preset(preset: str, *, size: Size, channels: int) -> Backbone:
     try:
         model = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GraphError(f"preset '{preset}' cannot be read: {_first_line(error)}") from error
+        raise GraphError(f"preset '{preset}' cannot be read: {_first_sentence(error)}") from error
     return Backbone(model, type(model).__name__, _settled_size(model, size, channels))
 
 
@@ -171,7 +172,7 @@ def application(name: str, *, size: Size, channels: int) -> Backbone:
     try:
         model = build(include_top=False, weights=None, input_shape=(*size, channels), **options)
     except ValueError as error:
-        raise GraphError(f"{name} refuses an input of {size[0]} x {size[1]}: {_first_line(error)}") from error
+        raise GraphError(f"{name} refuses an input of {size[0]} x {size[1]}: {_first_sentence(error)}") from error
     return Backbone(model, name, size)
 
 
@@ -190,7 +191,7 @@ def keras_file(file: str, *, size: Size, channels: int) -> Backbone:
         config.pop("compile_config", None)
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
-        raise GraphError(f"'{path.name}' cannot be read as a .keras file in safe mode: {_first_line(error)}") from error
+        raise GraphError(f"'{path.name}' cannot be read as a .keras file in safe mode: {_first_sentence(error)}") from error
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not hasattr(model, "inputs") or len(model.outputs) != 1:
