@@ -10,6 +10,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import pytest
+from run_support import trained as trained
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

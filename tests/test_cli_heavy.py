@@ -20,7 +20,6 @@ from run_support import (
     call,
     command,
     files_below,
-    trained,  # noqa: F401
     write_pair,
     write_spec,
 )
@@ -114,7 +113,7 @@ def test_layers(pair: Path, capfd: Capture) -> None:
     assert numbered[1]["flops"] == 2 * 64 * 10 and numbered[2]["flops"] == 2 * (64 * 10 + 10 * 8)
 
 
-def test_diff(pair: Path, capfd: Capture, trained: Trained) -> None:  # noqa: F811
+def test_diff(pair: Path, capfd: Capture, trained: Trained) -> None:
     write_spec(pair / "wider.yaml", STUDENT, student={"backbone": {"mlp": {"units": [20, 8]}}})
     assert call(capfd, "diff", "small.yaml", "small.yaml") == (0, "no difference\n", "")
     specs = call(capfd, "diff", "small.yaml", "wider.yaml")
@@ -130,7 +129,7 @@ def test_diff(pair: Path, capfd: Capture, trained: Trained) -> None:  # noqa: F8
     assert call(capfd, "diff", "small.yaml", "none.yaml").code == 1
 
 
-def test_train_without_a_name_trains_what_was_compiled_last(trained: Trained) -> None:  # noqa: F811
+def test_train_without_a_name_trains_what_was_compiled_last(trained: Trained) -> None:
     lines = trained.ended.out.splitlines()
     assert lines[-1] == f"runs/small/{trained.run.name}"
     assert [line.split("  ")[0].rstrip() for line in lines[:2]] == ["student (talking)", "control (scratch)"]
@@ -145,7 +144,7 @@ def test_train_without_a_name_trains_what_was_compiled_last(trained: Trained) ->
     assert "Traceback" not in trained.ended.err
 
 
-def test_evaluate_gives_the_figures_of_the_run(trained: Trained, capfd: Capture) -> None:  # noqa: F811
+def test_evaluate_gives_the_figures_of_the_run(trained: Trained, capfd: Capture) -> None:
     record = json.loads((trained.run / "run.json").read_text())
     for split in ("validation", "test"):
         ended = call(capfd, "evaluate", str(trained.run), "--split", split)
@@ -158,7 +157,7 @@ def test_evaluate_gives_the_figures_of_the_run(trained: Trained, capfd: Capture)
     assert json.loads(call(capfd, "evaluate", str(trained.run)).out)["split"] == "test"
 
 
-def test_export_again(trained: Trained, tmp_path: Path, capfd: Capture) -> None:  # noqa: F811
+def test_export_again(trained: Trained, tmp_path: Path, capfd: Capture) -> None:
     before = files_below(trained.run)
     ended = call(capfd, "export", str(trained.run), "-o", str(tmp_path / "out"), "--formats", "saved_model,litert")
     assert ended.code == 0, ended
@@ -326,7 +325,7 @@ def test_predictions_of_other_classes_are_not_compared(pair: Path, capfd: Captur
     assert not (pair / "runs").exists()
 
 
-def test_runs_that_cannot_be_resumed(pair: Path, capfd: Capture, trained: Trained) -> None:  # noqa: F811
+def test_runs_that_cannot_be_resumed(pair: Path, capfd: Capture, trained: Trained) -> None:
     write_pair(pair, method="scratch")
     failed(call(capfd, "train", "small.yaml", "--resume"), "no unfinished run of 'small' in runs")
     failed(call(capfd, "train", "small.yaml", "--resume", "--run-dir", "none"), "none is no folder")
@@ -379,7 +378,7 @@ def test_wrong_calls_end_with_2(words: tuple[str, ...], capfd: Capture) -> None:
     assert "usage: tdspec" in capfd.readouterr().err
 
 
-def test_wrong_calls_that_only_the_work_can_tell(pair: Path, capfd: Capture, trained: Trained) -> None:  # noqa: F811
+def test_wrong_calls_that_only_the_work_can_tell(pair: Path, capfd: Capture, trained: Trained) -> None:
     (pair / "empty").mkdir()
     for words, message in {
         ("train",): "error: nothing is compiled here yet",
