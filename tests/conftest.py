@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,6 +18,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def pytest_configure(config: pytest.Config) -> None:
     """Split the CPU before anything touches TensorFlow; without it only the spec's tests can run."""
+    # A shell's background job ignores Ctrl-C, and so would every process the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         import tensorflow as tf
     except ModuleNotFoundError:
