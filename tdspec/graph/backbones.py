@@ -191,7 +191,9 @@ def keras_file(file: str, *, size: Size, channels: int) -> Backbone:
         config.pop("compile_config", None)
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
-        raise GraphError(f"'{path.name}' cannot be read as a .keras file in safe mode: {_first_sentence(error)}") from error
+        raise GraphError(
+            f"'{path.name}' cannot be read as a .keras file in safe mode: {_first_sentence(error)}"
+        ) from error
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not hasattr(model, "inputs") or len(model.outputs) != 1:
