@@ -56,10 +56,14 @@ class WholeModel:
         Raises:
             GraphError: an axis is not known.
         """
-        try:
-            return layout_of(shape, patch_grid=self.patch_grid)
-        except ValueError as error:
-            raise GraphError(str(error)) from error
+        return _layout(shape, self.patch_grid)
+
+
+def _layout(shape: tuple[int | None, ...], patch_grid: tuple[int, ...]) -> Layout:
+    try:
+        return layout_of(shape, patch_grid=patch_grid)
+    except ValueError as error:
+        raise GraphError(str(error)) from error
 
 
 def _inputs(backbone: Backbone, image: ImageInput, image_shape: tuple[int | None, ...] | None) -> Any:
@@ -192,7 +196,7 @@ def assemble(
     features = outputs = opened(inputs, whole)
     patch_grid = _patch_grid(backbone)
     if head is not None and units is not None:
-        layers = _Head(features, layout_of(tuple(features.shape), patch_grid=patch_grid), *head, units)
+        layers = _Head(features, _layout(tuple(features.shape), patch_grid), *head, units)
         outputs, whole = layers(features), layers(whole)
     elif units is not None and tuple(features.shape) != (None, units):
         raise GraphError(f"the backbone's own output has shape {tuple(features.shape)}, the task needs (None, {units})")
