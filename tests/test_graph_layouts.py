@@ -91,6 +91,14 @@ def test_sequences_without_a_grid_are_interpolated_along_their_length() -> None:
     assert np.allclose(Resample(SEQUENCE, SHORT)(state), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("other", [PATCHES, Layout((5, 5), (5, 5))])
+def test_as_many_positions_correspond_where_one_side_knows_no_grid(other: Layout) -> None:
+    unknown, state = Layout((25,)), _state(Layout((25,)))
+    told = Resample(unknown, other)(state)
+    assert np.array_equal(np.reshape(told, (2, 25, 3)), state)
+    assert np.array_equal(Resample(other, unknown)(told), state)
+
+
 def test_the_gradient_is_the_transposed_map() -> None:
     state = tf.constant(_state(GRID))
     with tf.GradientTape() as tape:

@@ -100,6 +100,8 @@ class Resample(keras.layers.Layer):
         source, target = self.source, self.target
         if source.grid and target.grid:
             flat = self._through_grids(flat, dim)
+        elif source.axes and target.axes and source.num_positions == target.num_positions:
+            pass  # a grid and a sequence of which none is known: their positions are one another's
         elif source.axes and target.axes and not source.grid and not target.grid:
             flat = self._product(interpolation(source.num_positions, target.num_positions), flat)
         else:
