@@ -176,6 +176,7 @@ def test_errors_stand_where_the_spec_says_it(tmp_path: Path) -> None:
             "student.cut",
             "low ('dense_2') comes after high ('dense_1')",
         ),
+        ({"teacher_cut": (2, "dense_2")}, "teacher.cut.high", "'dense_2' is low too, expected at least one layer"),
         ({"student_head": {"pooling": "token"}}, "student.head", "pooling 'token' needs a class token"),
         ({"student": vit(num_heads=2, patch_size=3)}, "student.backbone.class", "ViTBackbone refuses its config"),
         ({"data": {"source": "digits", "batch_size": 1}}, "data.batch_size", "relative_l2 needs at least 2 examples"),
@@ -212,3 +213,35 @@ def test_a_teacher_may_read_another_size(tmp_path: Path) -> None:
     write(tmp_path, "wide", {"method": "scratch", "student": own})
     found = compiled(tmp_path, teacher={"spec": "wide.yaml"})
     assert found.distiller({"image": pixels()})["teacher_low"].shape == (8, 7)
+
+
+@pytest.mark.parametrize("task", [{"type": "regression"}, {"type": "binary"}, {"num_classes": 3}])
+def test_a_student_by_spec_needs_the_same_task(tmp_path: Path, task: dict[str, Any]) -> None:
+    write(tmp_path, "ten", {"method": "scratch", "student": {"backbone": mlp(5), "input": SMALL_IMAGE}})
+    path = write(tmp_path, "again", {"method": "scratch", "task": task, "student": {"backbone": {"spec": "ten.yaml"}}})
+    key, message, _, _ = _problem(lambda: build(load(path), facts))
+    assert key == "student.backbone.spec"
+    assert message == f"its prediction has shape (None, 10), the task needs (None, {task.get('num_classes', 1)})"
+
+
+def test_a_teacher_of_digits_reads_images_of_unknown_size(tmp_path: Path) -> None:
+    """A source that declares no size stands in for the teacher's own, which does."""
+    write(tmp_path, "teacher", {"method": "scratch", "student": {"backbone": mlp(7, 6), "input": SMALL_IMAGE}})
+    values = {
+        "data": {"source": "image_folder", "path": ".", "batch_size": 8},
+        "task": {"num_classes": 2},
+        "teacher": {"backbone": {"spec": "teacher.yaml"}, "cut": {"low": 1, "high": 2}},
+        "student": {"backbone": mlp(5, 4), "input": SMALL_IMAGE, "cut": {"low": 1, "high": 2}},
+    }
+    found = build(load(write(tmp_path, "folder", values)), facts).distiller
+    assert found.input["image"].shape == (None, None, None, 1)
+    assert found({"image": np.zeros((2, 9, 7, 1), "uint8")})["teacher_low"].shape == (2, 7)
+
+
+def test_features_without_a_layout(tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Conv3D(3, 1)(keras.layers.Reshape((4, 2, 8, 1))(image))
+    keras.Model(image, x).save(tmp_path / "three.keras")
+    student = {"file": "three.keras", "weights": "random"}
+    key, message, _, _ = _problem(lambda: compiled(tmp_path, student=student))
+    assert key == "student.head" and "has no layout: expected up to two axes" in message

@@ -19,7 +19,7 @@ from tdspec.graph.cuts import CutPoint, Segments, clean_cuts, find_cut, split
 from tdspec.graph.models import ImageInput, WholeModel, assemble, units_of
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
-from tdspec.spec.checks import CUT_METHODS
+from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS
 from tdspec.spec.load import Document, load
 
 
@@ -113,9 +113,13 @@ def whole_model(
     part: Any = getattr(document.spec, side)
     backbone = part.backbone
     facts = describe(document)
-    image_shape = image_shape or facts.image_shape
+    # a model given by spec reads the images of this spec's source, also where that does not declare their size
+    image_shape = image_shape or facts.image_shape or (None, None, None)
     if type(backbone) is spec_model.SpecBackbone:
-        return _renamed(whole_model(load(backbone.spec), "student", describe, image_shape), side)
+        whole = _renamed(whole_model(load(backbone.spec), "student", describe, image_shape), side)
+        if side == "student":
+            _require_units(document, whole, facts)
+        return whole
     key, build = BUILDERS[type(backbone)]
     size = None if part.input.size == "auto" else part.input.size
     with placed(document, f"{side}.backbone.{key}"):
@@ -135,6 +139,13 @@ def whole_model(
         )
 
 
+def _require_units(document: Document, whole: WholeModel, facts: SourceFacts) -> None:
+    units = units_of(document.spec.task.type, num_classes_of(document, facts))
+    if tuple(whole.model.output.shape) != (None, units):
+        message = f"its prediction has shape {tuple(whole.model.output.shape)}, the task needs (None, {units})"
+        raise document.error("student.backbone.spec", message, "a student given by spec needs a spec of the same task")
+
+
 def _renamed(whole: WholeModel, name: str) -> WholeModel:
     whole.model.name = whole.graph.name = name
     return whole
@@ -151,6 +162,12 @@ def cut_model(document: Document, side: str, whole: WholeModel) -> CutModel:
         return CutModel(whole, points, None, None, None)
     cut = getattr(document.spec, side).cut
     low, high = (_found(document, side, word, whole, points, getattr(cut, word)) for word in ("low", "high"))
+    interprets = document.spec.method in TALKING_METHODS and document.spec.communication.iterations > 0
+    if low.position == high.position and interprets:
+        message = f"'{high.name}' is low too, expected at least one layer between them"
+        raise document.error(
+            f"{side}.cut.high", message, "an iteration runs the layers between; or write iterations: 0"
+        )
     with placed(document, f"{side}.cut"):
         segments = split(whole.graph, low, high, prefix=side)
     return CutModel(whole, points, low, high, segments)
