@@ -124,6 +124,8 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _settled_size(model: keras.Model, size: Size, channels: int) -> tuple[int, int]:
+    if not getattr(model, "inputs", None):
+        raise GraphError(f"{type(model).__name__} is no functional model, so that it cannot be cut")
     shape = model.inputs[0].shape
     if len(model.inputs) != 1 or len(shape) != 4:
         names = ", ".join(tensor.name for tensor in model.inputs)

@@ -157,6 +157,15 @@ def _grid_pooling(pooling: str, layout: Layout) -> list[keras.layers.Layer]:
 POOLING = {0: _vector_pooling, 1: _sequence_pooling, 2: _grid_pooling}
 
 
+def _opened(backbone: Backbone, inputs: Any, whole: keras.KerasTensor) -> keras.KerasTensor:
+    try:
+        return opened(inputs, whole)
+    except ValueError as error:
+        # Blocks that return None beside their state, such as DeiT's, cannot be nodes of a Keras graph.
+        message = f"{backbone.kind} cannot be opened, so that it has no cuts: {str(error).splitlines()[0]}"
+        raise GraphError(message, "choose another backbone, or a .keras file of plain layers") from error
+
+
 def assemble(
     backbone: Backbone,
     image: ImageInput,
@@ -193,7 +202,7 @@ def assemble(
     if len(results) > 1:
         raise GraphError(f"{backbone.kind} has several outputs, expected one")
     (whole,) = results
-    features = outputs = opened(inputs, whole)
+    features = outputs = _opened(backbone, inputs, whole)
     patch_grid = _patch_grid(backbone)
     if head is not None and units is not None:
         layers = _Head(features, _layout(tuple(features.shape), patch_grid), *head, units)
