@@ -20,6 +20,7 @@ from tdspec.command import MISUSED, WRONG, Arguments, Command
 from tdspec.errors import TdspecError, UsageError
 from tdspec.heavy_commands import HEAVY_COMMANDS
 from tdspec.light_commands import LIGHT_COMMANDS
+from tdspec.quiet import missing_package
 from tdspec.study_commands import STUDY_COMMANDS
 
 COMMANDS: Mapping[str, Command] = {**LIGHT_COMMANDS, **HEAVY_COMMANDS, **STUDY_COMMANDS}
@@ -86,6 +87,11 @@ def execute(arguments: Arguments) -> int:
         return MISUSED
     except TdspecError as error:
         print(error, file=sys.stderr)
+        return WRONG
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "tdspec":
+            raise
+        print(missing_package(error), file=sys.stderr)
         return WRONG
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not complain when it flushes at exit.

@@ -41,8 +41,13 @@ def _import(module: str) -> None:
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
-        message = f"this command needs the package '{error.name}', which is not installed"
-        raise TdspecError(message, "pip install 'tdspec[train]'") from error
+        raise missing_package(error) from error
+
+
+def missing_package(error: ModuleNotFoundError) -> TdspecError:
+    """What to tell a user whose installation lacks what a command imports."""
+    message = f"this command needs the package '{error.name}', which is not installed"
+    return TdspecError(message, "pip install 'tdspec[train]'")
 
 
 @contextmanager
