@@ -93,7 +93,9 @@ def count_flops(model: keras.Model) -> tuple[int, ...]:
         # TensorFlow may trace a function twice; only the last trace counts.
         counts.clear()
         graph = tf.compat.v1.get_default_graph()
-        with keras.StatelessScope(state_mapping=list(zip(model.variables, weights, strict=True))):
+        pairs = list(zip(model.variables, weights, strict=True))
+        # Leaving such a scope would otherwise allocate every weight that has none yet.
+        with keras.StatelessScope(state_mapping=pairs, initialize_variables=False):
             values = {id(tensor): value for tensor, value in zip(model.inputs, inputs, strict=True)}
             for node in nodes:
                 before = len(graph.get_operations())

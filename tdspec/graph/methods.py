@@ -96,6 +96,10 @@ class InInference(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         return self.model(inputs, training=False)
 
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """What the model gives, which it knows: without this, Keras would trace all of its layers again."""
+        return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), self.model.output)
+
 
 class Conversation:
     """The tensors of a distillation by name, each made on first demand.
