@@ -21,7 +21,7 @@ def main(run: str) -> None:
             name: tf.zeros([batch, *(axis or 1 for axis in spec.shape[1:])], spec.dtype)
             for name, spec in inputs.items()
         }
-        print({name: tuple(value.shape) for name, value in serve(**features).items()})
+        print({name: tuple(value.shape) for name, value in sorted(serve(**features).items())})
 
 
 if __name__ == "__main__":
