@@ -55,7 +55,7 @@ def test_names_of_layers_do_not_depend_on_the_process(tmp_path: Path) -> None:
     kinds: list[Any] = [{"file": "net.keras", "weights": "random"}, other]
     for teacher in kinds:
         names = []
-        for student in (mlp(5, 4), vit()):
+        for student in (mlp(5, 4), vit(num_layers=2)):
             found = compiled(tmp_path, teacher=teacher, student=student, teacher_cut=(1, 2))
             assert found.teacher is not None
             names.append([point.name for point in found.teacher.points])
