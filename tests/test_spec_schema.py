@@ -42,7 +42,10 @@ WITHOUT_DEFAULT = {
     **{
         f"losses.{term}.weight": "the default of the term written as a number"
         for term in model.Losses.__dataclass_fields__
+        if term != "balance"
     },
+    "teacher.class_map": "without it the classes are the same",
+    "teacher.expect": "only the user knows how good the teacher is",
 }
 CLASSES = {
     "": model.Spec,

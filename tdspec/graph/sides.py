@@ -17,6 +17,7 @@ from tdspec.graph.backbones import Backbone, Column
 from tdspec.graph.codecs import StateShape
 from tdspec.graph.cuts import CutPoint, Segments, clean_cuts, find_cut, split
 from tdspec.graph.models import ImageInput, WholeModel, assemble, units_of
+from tdspec.graph.outputs import with_classes, with_logits
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
 from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS
@@ -79,6 +80,10 @@ BUILDERS: dict[type, tuple[str, Callable[..., Backbone]]] = {
 }
 
 
+# What a head's word builds: a probe is a plain head, whose weights `run/probe.py` fits.
+HEADS: dict[Any, tuple[str, float] | None] = {"own": None, "none": None, "probe": ("auto", 0.0)}
+
+
 def num_classes_of(document: Document, facts: SourceFacts) -> int | None:
     """The number of classes of a spec's task, from the spec or the source; None where the task has none.
 
@@ -119,24 +124,37 @@ def whole_model(
         whole = _renamed(whole_model(load(backbone.spec), "student", describe, image_shape), side)
         if side == "student":
             _require_units(document, whole, facts)
-        return whole
+        return whole if side == "student" else _with_map(document, whole, facts)
     key, build = BUILDERS[type(backbone)]
     size = None if part.input.size == "auto" else part.input.size
     with placed(document, f"{side}.backbone.{key}"):
         built = build(backbone, size=size, channels=part.input.channels)
-    head = part.head if part.head in ("own", "none") else (part.head.pooling, part.head.dropout)
-    units = None if head == "none" else units_of(document.spec.task.type, num_classes_of(document, facts))
+    head = HEADS[part.head] if isinstance(part.head, str) else (part.head.pooling, part.head.dropout)
+    mapped = side == "teacher" and part.class_map is not None
+    units = None if part.head == "none" else units_of(document.spec.task.type, num_classes_of(document, facts))
     image = ImageInput(part.input.column, part.input.channels, part.input.scale, part.input.mean, part.input.std)
     with placed(document, f"{side}.head"):
-        return assemble(
+        whole = assemble(
             built,
             image,
             image_shape=image_shape,
-            head=None if head in ("own", "none") else head,
-            units=units,
+            head=head,
+            units=int(built.model.output.shape[-1]) if mapped else units,
             batch_norm_epsilon=getattr(backbone, "batch_norm_epsilon", None),
             name=side,
         )
+    if side == "teacher" and part.head == "own" and document.spec.task.type != "regression":
+        whole = with_logits(whole)
+    return _with_map(document, whole, facts) if side == "teacher" else whole
+
+
+def _with_map(document: Document, teacher: WholeModel, facts: SourceFacts) -> WholeModel:
+    """The teacher's classes as the student's, where the spec says which is which."""
+    groups = None if document.spec.teacher is None else document.spec.teacher.class_map
+    if groups is None:
+        return teacher
+    with placed(document, "teacher.class_map"):
+        return with_classes(teacher, groups, num_classes_of(document, facts) or 0)
 
 
 def _require_units(document: Document, whole: WholeModel, facts: SourceFacts) -> None:

@@ -32,8 +32,8 @@ def build_spec(values: Values, folder: str) -> model.Spec:
         values,
         data=_data(values["data"]),
         task=_take(model.Task, values["task"]),
-        teacher=None if teacher is None else _side(model.Teacher, teacher, head=teacher["head"]),
-        student=_side(model.Student, values["student"], head=_head(values["student"]["head"])),
+        teacher=None if teacher is None else _teacher(teacher),
+        student=model.Student(**_side(values["student"]), head=_head(values["student"]["head"])),
         communication=_take(
             model.Communication,
             communication,
@@ -57,10 +57,16 @@ def _data(values: Values) -> model.Data:
     return _take(model.Data, values, splits=_take(model.Splits, values["splits"]), where=dict(values["where"]))
 
 
-def _side(kind: type[Any], values: Values, head: Any) -> Any:
+def _side(values: Values) -> dict[str, Any]:
+    """What both sides have."""
     cut = _take(model.Cut, values["cut"]) if "cut" in values else None
-    backbone, image = _backbone(values["backbone"]), _take(model.Input, values["input"])
-    return kind(backbone=backbone, input=image, cut=cut, head=head)
+    return {"backbone": _backbone(values["backbone"]), "input": _take(model.Input, values["input"]), "cut": cut}
+
+
+def _teacher(values: Values) -> model.Teacher:
+    groups = values.get("class_map")
+    class_map = None if groups is None else tuple(tuple(item) if isinstance(item, list) else item for item in groups)
+    return model.Teacher(**_side(values), head=values["head"], class_map=class_map, expect=values.get("expect"))
 
 
 def _head(value: Any) -> Any:
@@ -96,4 +102,6 @@ def _weights(value: Any) -> model.Weights:
 
 def _losses(values: Values) -> model.Losses:
     kinds: dict[str, type[Any]] = {"task": model.TaskLoss, "logit": model.LogitLoss}
-    return model.Losses(**{name: _take(kinds.get(name, model.StateLoss), loss) for name, loss in values.items()})
+    terms = {name: loss for name, loss in values.items() if name != "balance"}
+    built = {name: _take(kinds.get(name, model.StateLoss), loss) for name, loss in terms.items()}
+    return model.Losses(balance=values["balance"], **built)

@@ -63,7 +63,7 @@ def _unused_terms(facts: Facts) -> Iterator[Problem]:
     if method == "scratch" and "teacher" in facts.values:
         return  # a control: the spec of another method, run without its teacher
     for term in facts.values["losses"]:
-        if term not in TERMS[method] and facts.is_written("losses", term):
+        if term != "balance" and term not in TERMS[method] and facts.is_written("losses", term):
             message = f"found a term that the method '{method}' does not have, expected {one_of(TERMS[method])}"
             yield Problem(("losses", term), "no-effect", message, severity="warning", at_key=True)
     silent = facts.values["communication"]["iterations"] == 0 and method in TALKING_METHODS
@@ -90,6 +90,18 @@ def _something_optimised(facts: Facts) -> Iterator[Problem]:
         yield Problem(("losses",), "losses", message, f"the terms are {one_of(terms)}", at_key=True)
 
 
+def _balance(facts: Facts) -> Iterator[Problem]:
+    losses, method, path = facts.values["losses"], facts.values["method"], ("losses", "balance")
+    if losses["balance"] == "none" or (method == "scratch" and "teacher" in facts.values):
+        return
+    if method == "scratch":
+        message = "found 'auto' for the method 'scratch', expected a method with several terms"
+        yield Problem(path, "no-effect", message, severity="warning")
+    elif losses["task"]["weight"] == 0:
+        message = "found 'auto' beside a task of weight 0, expected 'none': the other terms are measured against it"
+        yield Problem(path, "losses", message, "write balance: none, or give losses.task a weight")
+
+
 def _logit_distance(facts: Facts) -> Iterator[Problem]:
     logit, task = facts.values["losses"]["logit"], facts.values["task"]["type"]
     if facts.values["method"] not in LOGIT_METHODS:
@@ -108,9 +120,9 @@ def _teacher_predicts(facts: Facts) -> Iterator[Problem]:
     method, teacher = facts.values["method"], facts.values.get("teacher")
     if method not in LOGIT_METHODS or teacher is None or "spec" in teacher["backbone"]:
         return
-    if teacher["head"] != "own":
-        message = f"found '{teacher['head']}', expected 'own', since the method '{method}' compares predictions"
-        hint = "write head: own where the backbone's output is the prediction, or give the teacher by spec:"
+    if teacher["head"] == "none":
+        message = f"found 'none', expected 'own' or 'probe', since the method '{method}' compares predictions"
+        hint = "write head: own where the backbone's output is the prediction, or head: probe to fit a linear one"
         yield Problem(("teacher", "head"), "method", message, hint)
 
 
@@ -124,9 +136,9 @@ def _teacher_agrees(facts: Facts) -> Iterator[Problem]:
     if ours["type"] != theirs["type"]:
         message = f"found the task '{theirs['type']}' in {file}, expected '{ours['type']}', this spec's task.type"
         yield Problem(path, "task", message, "methods logit and hybrid compare predictions of one task")
-    elif "auto" not in counts and counts[0] != counts[1]:
+    elif "auto" not in counts and counts[0] != counts[1] and "class_map" not in facts.values["teacher"]:
         message = f"found {counts[1]} classes in {file}, expected {counts[0]}, this spec's task.num_classes"
-        yield Problem(path, "task", message, "methods logit and hybrid compare predictions of one task")
+        yield Problem(path, "task", message, "write teacher.class_map: which of its classes each of yours is")
 
 
 def _momentum(facts: Facts) -> Iterator[Problem]:
@@ -167,6 +179,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("method", "losses", "communication", "teacher"), _unused_terms),
     Check(("method", "communication", "teacher"), _unused_iterations),
     Check(("method", "losses", "communication"), _something_optimised),
+    Check(("method", "losses", "teacher"), _balance),
     Check(("method", "losses", "task"), _logit_distance),
     Check(("method", "teacher"), _teacher_predicts),
     Check(("method", "teacher", "task"), _teacher_agrees),

@@ -107,6 +107,44 @@ def _scale(facts: Facts) -> Iterator[Problem]:
             yield Problem((side, "input", "scale"), "input", message, "write [0, 1], [-1, 1] or [0, 255]")
 
 
+def _class_map(facts: Facts) -> Iterator[Problem]:
+    teacher, path = facts.values.get("teacher"), ("teacher", "class_map")
+    if teacher is None or "class_map" not in teacher:
+        return
+    task, count = facts.values["task"], len(teacher["class_map"])
+    if task["type"] != "classification":
+        message = f"found a class map for the task '{task['type']}', expected it only for 'classification'"
+        yield Problem(path, "task", message, "delete class_map", at_key=True)
+    elif "spec" not in teacher["backbone"] and teacher["head"] != "own":
+        message = f"found a class map beside head: {teacher['head']}, expected head: own, whose classes it maps"
+        yield Problem(path, "choice", message, "delete class_map, or write head: own", at_key=True)
+    elif task["num_classes"] not in {"auto", count}:
+        message = f"found a list of {count}, expected {task['num_classes']}, one for each class of the student"
+        yield Problem(path, "task", message, "an entry is a class of the teacher, or a list of several")
+    yield from _classes_known(facts, path)
+
+
+def _classes_known(facts: Facts, path: tuple[str, str]) -> Iterator[Problem]:
+    """Where the teacher is another spec that says how many classes it has."""
+    reference = facts.references.get("teacher")
+    if reference is None or reference["task"]["num_classes"] == "auto":
+        return
+    theirs = reference["task"]["num_classes"]
+    groups = facts.values["teacher"]["class_map"]
+    numbers = {number for group in groups for number in (group if isinstance(group, list) else [group])}
+    if max(numbers) >= theirs:
+        message = f"found class {max(numbers)}, expected a number from 0 to {theirs - 1}"
+        yield Problem(path, "task", message, f"the teacher's spec has {theirs} classes")
+
+
+def _expect(facts: Facts) -> Iterator[Problem]:
+    teacher, task = facts.values.get("teacher"), facts.values["task"]["type"]
+    if teacher is not None and task != "regression" and teacher.get("expect", 0) > 1:
+        message = f"found {teacher['expect']}, expected an accuracy from 0 to 1"
+        hint = f"write {teacher['expect'] / 100:g}" if teacher["expect"] <= 100 else ""
+        yield Problem(("teacher", "expect"), "value", message, hint)
+
+
 def _augment(facts: Facts) -> Iterator[Problem]:
     sides = [side for side, _ in facts.sides()]
     if facts.values["data"]["augment"] and not any(reads_image(facts, side) for side in sides):
@@ -122,5 +160,7 @@ MODEL_CHECKS: tuple[Check, ...] = (
     Check((), _input_read),
     Check((), _channels),
     Check((), _scale),
+    Check(("task", "teacher"), _class_map),
+    Check(("task", "teacher"), _expect),
     Check(("data", "teacher", "student"), _augment),
 )

@@ -145,7 +145,9 @@ class Teacher:
     backbone: Backbone
     input: Input
     cut: Cut | None
-    head: Literal["none", "own"]
+    head: Literal["none", "own", "probe"]
+    class_map: tuple[int | tuple[int, ...], ...] | None
+    expect: float | None
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,9 @@ class StateLoss:
 
 @dataclass(frozen=True)
 class Losses:
+    """The terms, and `balance`, which is none."""
+
+    balance: str
     task: TaskLoss
     logit: LogitLoss
     feature: StateLoss

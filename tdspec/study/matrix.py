@@ -103,6 +103,8 @@ def _is_ignored(method: str, key: str) -> bool:
     section, _, rest = key.partition(".")
     if section == "teacher":
         return method == BASELINE
+    if key == "losses.balance":
+        return TERMS[method] == ("task",)
     if section == "losses" and rest:
         return rest.partition(".")[0] not in TERMS[method]
     if key == "communication.iterations":
