@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-PURPOSES = {"split": 1, "labels": 2, "order": 3, "augment": 4}
+PURPOSES = {"split": 1, "labels": 2, "order": 3, "augment": 4, "sample": 5}
 
 
 def generator(purpose: str, *key: int) -> np.random.Generator:

@@ -68,6 +68,9 @@ class Distiller(keras.Model):
         teacher: features -> prediction or features, frozen here; None without one.
         student_segments, teacher_segments: the models in three parts; None where not cut.
         student_codec, teacher_codec: E and D of each side; None where the method has none.
+
+    Attributes:
+        term_factors: by term a scalar beside its weight, 1 unless the terms are balanced.
     """
 
     def __init__(
@@ -92,6 +95,10 @@ class Distiller(keras.Model):
         self.teacher = teacher
         self.student_segments, self.teacher_segments = student_segments, teacher_segments
         self.student_codec, self.teacher_codec = student_codec, teacher_codec
+        self.term_factors = {
+            term.name: keras.Variable("ones", (), dtype="float32", trainable=False, name=f"{term.name}_factor")
+            for term in terms
+        }
         self._features = tuple(student.input)
         self._distances = {term.name: self._distance(term) for term in terms}
         self._term_means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self._distances)}
@@ -155,7 +162,8 @@ class Distiller(keras.Model):
         shares = []
         for term in self.terms:
             count = sum_over_replicas(sample_weight if term.name == "task" else one)
-            shares.append(term.weight * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon()))
+            weight = term.weight * self.term_factors[term.name]
+            shares.append(weight * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon()))
         return sum(shares)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:

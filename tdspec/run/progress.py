@@ -91,6 +91,10 @@ class Progress(keras.callbacks.Callback, contextlib.AbstractContextManager["Prog
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         self._close()
 
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._print(line)
+
     def _position(self) -> str:
         return f"epoch {self._epoch + 1}/{self._epochs}  step {self._step}/{self._steps_per_epoch}"
 

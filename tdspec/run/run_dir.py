@@ -129,12 +129,17 @@ def find_resumable(root: Path, name: str) -> RunFolder | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file that is there whole or, after a crash, as it was before; folders are made as needed."""
+    """Write a UTF-8 file, as `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or, after a crash, as it was before; folders are made as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

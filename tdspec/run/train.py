@@ -26,7 +26,9 @@ from tdspec.graph.plan import as_text, plan_of
 from tdspec.graph.weights import weights_sha256
 from tdspec.run import loop, run_dir
 from tdspec.run.checkpoints import Checkpoints
+from tdspec.run.diagnostics import TermWatch
 from tdspec.run.events import TensorBoardWriter
+from tdspec.run.preflight import check_teacher, check_terms
 from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_data, state_of
 from tdspec.run.progress import Progress
 from tdspec.run.run_dir import RunFolder
@@ -214,6 +216,8 @@ def _best_so_far(run: Run) -> float | None:
 
 def _run(run: Run, options: Options, steps: int) -> None:
     spec, distiller = run.document.spec, run.compiled.distiller
+    check_teacher(run.folder, run.compiled, run.splits, options.stream)
+    watched = check_terms(run.folder, run.compiled, run.splits, run.strategy, options.stream)
     checkpoints = Checkpoints(run.folder.checkpoints, state_of(run.compiled))
     first_epoch = checkpoints.restore_last() or 0
     run_dir.truncate_metrics(run.folder, first_epoch + 1)
@@ -222,7 +226,13 @@ def _run(run: Run, options: Options, steps: int) -> None:
     progress = Progress(
         epochs=spec.train.epochs, steps_per_epoch=steps, batch_size=spec.data.batch_size, stream=options.stream
     )
-    callbacks = [_Recorder(run, checkpoints, _best_so_far(run)), TensorBoardWriter(run.folder.tensorboard), progress]
+    # The watch adds to the figures of an epoch, for the record and the events behind it.
+    callbacks = [
+        progress,
+        *([] if watched is None else [TermWatch(distiller, *watched, progress.say)]),
+        _Recorder(run, checkpoints, _best_so_far(run)),
+        TensorBoardWriter(run.folder.tensorboard),
+    ]
     validation = run.splits.validation.batches(spec.data.batch_size, epoch=None)
     if first_epoch < spec.train.epochs:
         loop.fit(

@@ -1,0 +1,61 @@
+"""During training: each epoch the terms' shares of the student's gradient, and a warning about a term that died.
+
+In: a `PullMeter` and one global batch, kept from before the first step. Out: `gradient_share/<term>` beside an epoch's
+other figures, and lines of text. No variable changes, so that a run with these checks is the run without them.
+Leaves out: the checks before the first step (`preflight.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from tdspec.graph.distiller import Distiller
+from tdspec.run.gradients import Pull, PullMeter, shares, weights_now
+
+PREFIX = "gradient_share/"
+
+
+class TermWatch(keras.callbacks.Callback):
+    """Adds each term's share to the figures of an epoch, for the callbacks behind it, and warns of dead terms once.
+
+    Args:
+        distiller: whose terms they are.
+        meter: measures them.
+        batch: a global batch; always the same, so that what changes is the student.
+        say: prints a line.
+    """
+
+    def __init__(self, distiller: Distiller, meter: PullMeter, batch: Any, say: Callable[[str], None]):
+        super().__init__()
+        self._distiller, self._meter, self._batch, self._say = distiller, meter, batch, say
+        self._before: Mapping[str, Pull] = {}
+        self._dead: set[str] = set()
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._before = self._meter(self._batch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        pulls = self._meter(self._batch)
+        figures: dict[str, float] = {} if logs is None else logs
+        for name, pull in pulls.items():
+            reason = _death(pull, self._before[name], figures.get(name))
+            if reason and name not in self._dead:
+                self._dead.add(name)
+                self._say(f"warning: the term '{name}' is dead after epoch {epoch + 1}: {reason}")
+        found = shares(pulls, weights_now(self._distiller), "student")
+        figures.update({f"{PREFIX}{name}": share for name, share in found.items()})
+        self._before = pulls
+
+
+def _death(pull: Pull, before: Pull, mean: float | None) -> str:
+    """Why a term is dead, or ""."""
+    if mean == 0:
+        return "its value is 0 on the whole epoch"
+    if pull.anywhere == 0 and before.anywhere == 0 and pull.value != 0:
+        return "its gradient is 0"
+    if pull.value == before.value != 0:
+        return "its value has not changed"
+    return ""

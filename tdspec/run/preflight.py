@@ -1,0 +1,157 @@
+"""Alive or refused: what is checked in seconds before a run trains for hours.
+
+In: a compiled spec with its weights, its splits, the run's folder. Out: the teacher's figure, the pull of each term and
+the factors that balance them, printed and in the record; or a RunError. A resumed run takes them from the record.
+Leaves out: how a teacher is judged (`teacher_check.py`), how a pull is measured (`gradients.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+import tensorflow as tf
+
+from tdspec.data.pipeline import LoadedSplits
+from tdspec.errors import RunError
+from tdspec.graph.compiler import Compiled
+from tdspec.graph.weights import weights_sha256
+from tdspec.run import run_dir
+from tdspec.run.gradients import (
+    Pull,
+    PullMeter,
+    balancing_factors,
+    first_batches,
+    mean_pull,
+    set_term_factors,
+    shares,
+    weights_now,
+)
+from tdspec.run.run_dir import RunFolder
+from tdspec.run.teacher_check import as_record, fit_head, judged, teacher_figure
+
+NUM_BATCHES = 4
+DROWNS, DROWNED = 0.95, 0.01
+PARTS = ("low", "high")
+
+
+def check_teacher(folder: RunFolder, compiled: Compiled, splits: LoadedSplits, stream: TextIO) -> None:
+    """Fit the teacher's probe if it has one, measure the teacher, and print and record its figure.
+
+    Raises:
+        RunError: it misses `teacher.expect`, or its features are not finite.
+    """
+    teacher, wanted = compiled.teacher, compiled.document.spec.teacher
+    probe = fit_head(compiled, splits, folder.path)
+    if probe and teacher is not None:
+        # The hash is of the teacher that teaches, its fitted head included.
+        run_dir.update_record(folder, teacher_sha256=weights_sha256(teacher.whole.model))
+    if "preflight" in run_dir.read_record(folder):
+        return
+    figure = teacher_figure(compiled, splits)
+    run_dir.update_record(folder, teacher=None if figure is None else as_record(figure, probe))
+    if figure is not None:
+        print(judged(compiled, splits, figure), file=stream)
+    elif teacher is None and wanted is not None and wanted.expect is not None:
+        print("note: teacher.expect is not checked, since the method uses no teacher", file=stream)
+    elif teacher is not None:
+        print("note: the teacher is not checked, since no training example has a label", file=stream)
+
+
+def check_terms(
+    folder: RunFolder, compiled: Compiled, splits: LoadedSplits, strategy: tf.distribute.Strategy, stream: TextIO
+) -> tuple[PullMeter, Any] | None:
+    """Measure each term on the first batches, balance the terms if the spec says so, print and record the shares.
+
+    Returns:
+        The meter and the first global batch, for the checks of each epoch; None where the task is the only term.
+
+    Raises:
+        RunError: a term is not finite, or has no gradient.
+    """
+    spec, distiller = compiled.document.spec, compiled.distiller
+    known = run_dir.read_record(folder).get("preflight")
+    if {term.name for term in distiller.terms} == {"task"}:
+        if known is None:
+            run_dir.update_record(folder, preflight={"terms": {}})
+        return None
+    meter = PullMeter(distiller, strategy)
+    most = 1 if known else NUM_BATCHES
+    batches = first_batches(splits.train.batches(spec.data.batch_size, epoch=0), strategy, most)
+    if known is not None:
+        set_term_factors(distiller, {name: term["factor"] for name, term in known["terms"].items()})
+        return meter, batches[0]
+    pulls = [meter(batch) for batch in batches]
+    for pull in pulls:
+        _refuse_broken(pull)
+    mean = mean_pull(pulls)
+    _refuse_loose(meter, mean)
+    if spec.losses.balance == "auto":
+        set_term_factors(distiller, balancing_factors(mean))
+    record = _as_record(mean, compiled)
+    run_dir.update_record(folder, preflight={"terms": record})
+    print("\n".join([*_table(record), *warnings_of(record, spec.losses.balance)]), file=stream)
+    return meter, batches[0]
+
+
+def _refuse_broken(pulls: Mapping[str, Pull]) -> None:
+    for name, pull in pulls.items():
+        if not pull.is_finite:
+            what = f"is {pull.value}" if pull.value - pull.value != 0 else "has a gradient that is not finite"
+            raise RunError(
+                f"the term '{name}' {what} before the first step",
+                "are the weights and the inputs finite, and the models' input what they were trained with?",
+            )
+
+
+def _refuse_loose(meter: PullMeter, pulls: Mapping[str, Pull]) -> None:
+    for name in pulls:
+        if not meter.is_connected(name):
+            raise RunError(
+                f"the term '{name}' has no gradient: nothing that is trained leads to it",
+                f"write losses.{name}: 0, or let its gradient through",
+            )
+
+
+def _as_record(pulls: Mapping[str, Pull], compiled: Compiled) -> dict[str, dict[str, float]]:
+    """By term: its value, its weight, the factor that balances it, its gradient's norm, its shares."""
+    distiller = compiled.distiller
+    weights = weights_now(distiller)
+    of_parts = {part: shares(pulls, weights, part) for part in PARTS}
+    return {
+        term.name: {
+            "value": pulls[term.name].value,
+            "weight": term.weight,
+            "factor": float(distiller.term_factors[term.name].numpy()),
+            "gradient": weights[term.name] * pulls[term.name].anywhere,
+            **{part: of_parts[part][term.name] for part in PARTS},
+        }
+        for term in distiller.terms
+    }
+
+
+def _table(record: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    yield "the terms before the first step, and their shares of the gradient in the student's low and high layers:"
+    width = max(map(len, record))
+    yield f"  {'term':<{width}}  {'weight':>9}  {'value':>9}  {'low':>6}  {'high':>6}"
+    for name, row in record.items():
+        weight = row["weight"] * row["factor"]
+        cells = "  ".join(f"{row[part]:>6.1%}" for part in PARTS)
+        yield f"  {name:<{width}}  {weight:>9.4g}  {row['value']:>9.4g}  {cells}"
+
+
+def warnings_of(record: Mapping[str, Mapping[str, float]], balance: str) -> Sequence[str]:
+    """Which terms drown the others, are drowned, or are dead, and which key to change."""
+    found = []
+    for name, row in record.items():
+        parts = [row[part] for part in PARTS if any(other[part] for other in record.values())]
+        remedy = "" if balance == "auto" else ", or write losses.balance: auto"
+        if row["gradient"] == 0 and not (name == "task" and row["value"] == 0):
+            found.append(f"warning: the term '{name}' has no gradient on the first batches; it may be dead")
+        elif max(parts, default=0.0) > DROWNS:
+            share = f"{max(parts):.0%} of the gradient in a part of the student"
+            found.append(f"warning: '{name}' drowns the others: {share}; lower losses.{name}{remedy}")
+        elif parts and max(parts) < DROWNED:
+            share = f"{max(parts):.1%} of the gradient in the student's layers"
+            found.append(f"warning: '{name}' is drowned: {share}; raise losses.{name}{remedy}")
+    return found
