@@ -112,7 +112,9 @@ def test_metrics_have_every_term_by_its_name(trained: Trained) -> None:
     assert [row["epoch"] for row in rows] == [1, 2]
     for row in rows:
         others = {"epoch", "seconds", "learning_rate", "loss", "accuracy", "val_accuracy", "val_task"}
-        assert set(row) == {*TERMS, *others}
+        shares = {f"gradient_share/{name}": row[f"gradient_share/{name}"] for name in TERMS}
+        assert set(row) == {*TERMS, *others, *shares}
+        assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) > 0
         assert row["loss"] == pytest.approx(sum(weight * row[name] for name, weight in TERMS.items()), rel=1e-5)
     plan = json.loads((trained.run / "plan.json").read_text())
     assert {term["name"]: term["weight"] for term in plan["terms"]} == TERMS
@@ -125,17 +127,17 @@ def test_metrics_have_every_term_by_its_name(trained: Trained) -> None:
 def test_tensorboard_shows_the_same_figures(trained: Trained) -> None:
     rows = read_metrics(RunFolder(trained.run))
     for part, prefix, names in (
-        ("train", "", {*TERMS, "loss", "accuracy"}),
+        ("train", "", {*TERMS, *(f"gradient_share/{name}" for name in TERMS), "loss", "accuracy"}),
         ("validation", "val_", {"task", "accuracy"}),
     ):
         events = EventAccumulator(str(trained.run / "tensorboard" / part), size_guidance={"tensors": 0}).Reload()
-        tags = {tag.rpartition("/")[2]: tag for tag in (*events.Tags()["scalars"], *events.Tags()["tensors"])}
-        assert names <= set(tags)
+        scalars, tags = events.Tags()["scalars"], {*events.Tags()["scalars"], *events.Tags()["tensors"]}
+        assert names <= tags
         for name in names:
-            if tags[name] in events.Tags()["scalars"]:
-                values = [event.value for event in events.Scalars(tags[name])]
+            if name in scalars:
+                values = [event.value for event in events.Scalars(name)]
             else:
-                values = [tf.make_ndarray(event.tensor_proto).item() for event in events.Tensors(tags[name])]
+                values = [tf.make_ndarray(event.tensor_proto).item() for event in events.Tensors(name)]
             assert values == pytest.approx([row[prefix + name] for row in rows], rel=1e-6)
 
 

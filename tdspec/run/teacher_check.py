@@ -191,16 +191,15 @@ def _causes(compiled: Compiled, splits: LoadedSplits, figure: TeacherFigure) -> 
     spec, teacher = compiled.document.spec, compiled.teacher
     assert spec.teacher is not None and teacher is not None
     causes = ["wrong weights (teacher.backbone)"]
-    if figure.by == "own head":
+    if figure.by == "own head" and spec.task.type in ("classification", "multilabel"):
         causes.append("classes in another order (teacher.class_map)")
     if teacher.whole.backbone.size is None:
-        return f"the classic causes: {' or '.join(['other means and deviations of the columns', *causes])}"
-    image = spec.teacher.input
-    if type(spec.teacher.backbone) is SpecBackbone:
-        return f"the classic causes: {' or '.join(causes)}"
-    found = _better_scale(compiled, splits, figure)
-    advice = f"; with scale {found} it is far better" if found else ""
-    return f"the classic causes: preprocessing ({_said(image)}{advice}), {' or '.join(causes)}"
+        causes.insert(0, "preprocessing (mean and std of the columns)")
+    elif type(spec.teacher.backbone) is not SpecBackbone:
+        found = _better_scale(compiled, splits, figure)
+        advice = f"; with scale {found} it is far better" if found else ""
+        causes.insert(0, f"preprocessing ({_said(spec.teacher.input)}{advice})")
+    return f"the classic causes: {' or '.join([', '.join(causes[:-1]), causes[-1]] if causes[1:] else causes)}"
 
 
 def _said(image: Input) -> str:

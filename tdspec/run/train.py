@@ -215,7 +215,6 @@ def _best_so_far(run: Run) -> float | None:
 
 
 def _run(run: Run, options: Options, steps: int) -> None:
-    spec, distiller = run.document.spec, run.compiled.distiller
     check_teacher(run.folder, run.compiled, run.splits, options.stream)
     watched = check_terms(run.folder, run.compiled, run.splits, run.strategy, options.stream)
     checkpoints = Checkpoints(run.folder.checkpoints, state_of(run.compiled))
@@ -223,32 +222,17 @@ def _run(run: Run, options: Options, steps: int) -> None:
     run_dir.truncate_metrics(run.folder, first_epoch + 1)
     started = time.perf_counter()
     before = float(run_dir.read_record(run.folder).get("seconds", 0.0))
+    spec, distiller = run.document.spec, run.compiled.distiller
     progress = Progress(
         epochs=spec.train.epochs, steps_per_epoch=steps, batch_size=spec.data.batch_size, stream=options.stream
     )
-    # The watch adds to the figures of an epoch, for the record and the events behind it.
-    callbacks = [
-        progress,
-        *([] if watched is None else [TermWatch(distiller, *watched, progress.say)]),
-        _Recorder(run, checkpoints, _best_so_far(run)),
-        TensorBoardWriter(run.folder.tensorboard),
-    ]
-    validation = run.splits.validation.batches(spec.data.batch_size, epoch=None)
+    watches = [] if watched is None else [TermWatch(distiller, *watched, progress.say)]
+    # A watch adds to the figures of an epoch, for the record and the events behind it.
+    recorders = [_Recorder(run, checkpoints, _best_so_far(run)), TensorBoardWriter(run.folder.tensorboard)]
     if first_epoch < spec.train.epochs:
-        loop.fit(
-            distiller,
-            strategy=run.strategy,
-            train_batches=lambda epoch: run.splits.train.batches(spec.data.batch_size, epoch=epoch),
-            validation_batches=validation,
-            epochs=spec.train.epochs,
-            first_epoch=first_epoch,
-            callbacks=callbacks,
-        )
+        _fit(run, first_epoch, [progress, *watches, *recorders])
     best_epoch = checkpoints.restore_best()
-    metrics = {
-        "validation": loop.evaluate(distiller, validation, strategy=run.strategy),
-        "test": evaluate_split(run, "test"),
-    }
+    metrics = {split: evaluate_split(run, split) for split in ("validation", "test")}
     finished = options.finish(run)
     run_dir.update_record(
         run.folder,
@@ -258,6 +242,19 @@ def _run(run: Run, options: Options, steps: int) -> None:
         seconds=round(before + time.perf_counter() - started, 3),
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         **finished,
+    )
+
+
+def _fit(run: Run, first_epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
+    batch_size = run.document.spec.data.batch_size
+    loop.fit(
+        run.compiled.distiller,
+        strategy=run.strategy,
+        train_batches=lambda epoch: run.splits.train.batches(batch_size, epoch=epoch),
+        validation_batches=run.splits.validation.batches(batch_size, epoch=None),
+        epochs=run.document.spec.train.epochs,
+        first_epoch=first_epoch,
+        callbacks=callbacks,
     )
 
 
