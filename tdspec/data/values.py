@@ -167,7 +167,7 @@ def _whole(values: Array, table: Table, name: str, rows: Array) -> Array:
         if bad.any():
             raise _misfit(table, name, rows, values, bad, "a whole number")
     if values.dtype.kind == "u":
-        values = np.minimum(values, np.iinfo(np.int64).max)
+        values = np.minimum(values.astype(np.uint64), np.uint64(np.iinfo(np.int64).max))
     return values.astype(np.int64)
 
 

@@ -164,7 +164,19 @@ def prepared_distiller(spec: str | os.PathLike[str], overrides: Sequence[str], r
             _load_what_is_here(cut, side, document, root)
     # How many steps the caller's `fit` will run is not known here, so the learning rate stays where it starts.
     compile_optimizer(compiled, schedule="constant", total_steps=1)
+    _warn_of_what_train_fits(compiled)
     return compiled.distiller
+
+
+def _warn_of_what_train_fits(compiled: Compiled) -> None:
+    """Warn where `tdspec train` would look at data first, which the caller's `fit` does not."""
+    spec = compiled.document.spec
+    if compiled.teacher is not None and spec.teacher is not None and spec.teacher.head == "probe":
+        message = "the teacher's probe has fresh weights: it is fitted by `tdspec train` only"
+        warnings.warn(message, UserWarning, stacklevel=4)
+    if spec.losses.balance == "auto":
+        message = "the terms are not balanced: losses.balance is found by `tdspec train` only"
+        warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def _load_what_is_here(cut: CutModel, side: str, document: Document, root: Path) -> None:
