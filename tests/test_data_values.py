@@ -92,6 +92,8 @@ def test_class_numbers_from_numbers_whole_floats_and_sorted_text() -> None:
         found, found_names = values.class_numbers(table, name, ALL, 3)
         assert found.dtype == np.int32
         assert (found.tolist(), found_names) == ([2, 0, 1], names)
+    for dtype in (np.uint8, np.uint64):
+        assert values.class_numbers(table_of(a=np.array([2, 0, 1], dtype)), "a", ALL, 3)[0].tolist() == [2, 0, 1]
 
 
 def test_text_labels_are_numbered_over_the_whole_table() -> None:

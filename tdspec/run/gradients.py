@@ -20,7 +20,8 @@ from keras import ops
 
 from tdspec.graph.distiller import Distiller, sum_over_replicas
 
-LARGEST_FACTOR = 1e4
+# A term that hardly pulls at all is not made the loudest.
+LARGEST_FACTOR = 1e6
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def balancing_factors(pulls: Mapping[str, Pull]) -> dict[str, float]:
     factors = {}
     for name, pull in pulls.items():
         factor = task / pull.student if pull.student > 0 and task > 0 else 1.0
-        factors[name] = float(np.float32(min(max(factor, 1 / LARGEST_FACTOR), LARGEST_FACTOR)))
+        factors[name] = float(np.float32(min(factor, LARGEST_FACTOR)))
     return factors
 
 

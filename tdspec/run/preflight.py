@@ -146,8 +146,10 @@ def warnings_of(record: Mapping[str, Mapping[str, float]], balance: str) -> Sequ
     for name, row in record.items():
         parts = [row[part] for part in PARTS if any(other[part] for other in record.values())]
         remedy = "" if balance == "auto" else ", or write losses.balance: auto"
-        if row["gradient"] == 0 and not (name == "task" and row["value"] == 0):
-            found.append(f"warning: the term '{name}' has no gradient on the first batches; it may be dead")
+        if row["gradient"] == 0:
+            # The task has none on batches without a label.
+            if name != "task" or row["value"] != 0:
+                found.append(f"warning: the term '{name}' has no gradient on the first batches; it may be dead")
         elif max(parts, default=0.0) > DROWNS:
             share = f"{max(parts):.0%} of the gradient in a part of the student"
             found.append(f"warning: '{name}' drowns the others: {share}; lower losses.{name}{remedy}")

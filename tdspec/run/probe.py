@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +61,17 @@ def run_on(model: keras.Model, split: Split, batch_size: int) -> Fitted:
     """
     columns = tuple(model.input)
 
-    @tf.function
-    def call(features: Any) -> Any:
+    def predict(features: Any) -> Any:
         return model({name: features[name] for name in columns}, training=False)
 
+    batches = split.batches(min(batch_size, max(1, split.num_examples)), epoch=None)
+    call = tf.function(predict).get_concrete_function(batches.element_spec[0])
     outputs, labels = [], []
-    for features, label, weight in _batches(split, batch_size):
+    for features, label, weight in batches:
         kept = weight.numpy() > 0
         outputs.append(np.asarray(call(features).numpy()[kept], np.float32))
         labels.append(label.numpy()[kept])
     return Fitted(np.concatenate(outputs), np.concatenate(labels))
-
-
-def _batches(split: Split, batch_size: int) -> Iterator[Any]:
-    return iter(split.batches(min(batch_size, max(1, split.num_examples)), epoch=None))
 
 
 def features_model(whole: WholeModel) -> keras.Model:
