@@ -40,8 +40,10 @@ class TermWatch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         pulls = self._meter(self._batch)
         figures: dict[str, float] = {} if logs is None else logs
+        # At a learning rate of 0 no term changes, and none is dead.
+        trained = any(pull.value != self._before[name].value for name, pull in pulls.items())
         for name, pull in pulls.items():
-            reason = _death(pull, self._before[name], figures.get(name))
+            reason = _death(pull, self._before[name], figures.get(name), trained)
             if reason and name not in self._dead:
                 self._dead.add(name)
                 self._say(f"warning: the term '{name}' is dead after epoch {epoch + 1}: {reason}")
@@ -50,12 +52,12 @@ class TermWatch(keras.callbacks.Callback):
         self._before = pulls
 
 
-def _death(pull: Pull, before: Pull, mean: float | None) -> str:
+def _death(pull: Pull, before: Pull, mean: float | None, trained: bool) -> str:
     """Why a term is dead, or ""."""
     if mean == 0:
         return "its value is 0 on the whole epoch"
     if pull.anywhere == 0 and before.anywhere == 0 and pull.value != 0:
         return "its gradient is 0"
-    if pull.value == before.value != 0:
+    if trained and pull.value == before.value != 0:
         return "its value has not changed"
     return ""
