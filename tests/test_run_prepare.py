@@ -50,7 +50,7 @@ def random_teacher(folder: Path) -> Path:
 def test_every_method_starts_from_the_same_student(tmp_path: Path) -> None:
     spec = random_teacher(tmp_path)
     students = {}
-    for method in TERMS:
+    for method in TERMS.keys() - {"attention"}:  # which compares positions, of which a vector has none
         compiled = compile_with_weights(load(spec, [f"method={method}"]), {})
         students[method] = weights_sha256(compiled.distiller.student)
         assert (compiled.teacher is None) == (method == "scratch")

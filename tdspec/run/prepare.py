@@ -128,14 +128,17 @@ def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int) ->
     """
     optimizer = compiled.document.spec.train.optimizer
     options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
-    compiled.distiller.compile(make_optimizer(**options, schedule=schedule, total_steps=total_steps))
+    compiled.distiller.compile(
+        make_optimizer(**options, schedule=schedule, total_steps=total_steps), total_steps=total_steps
+    )
 
 
 def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
     """Everything that training changes, by a name that is the same in every process: owner/number_name.
 
     The owners are "student", "student_codec_encode", "student_codec_decode", "teacher_codec_encode",
-    "teacher_codec_decode" and "optimizer"; the number is the variable's place in the owner's `variables`.
+    "teacher_codec_decode", "student_projection" and "optimizer"; the number is the variable's place in the owner's
+    `variables`.
     """
     distiller = compiled.distiller
     owners: Mapping[str, Sequence[keras.Variable]] = {
@@ -146,6 +149,7 @@ def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
             for part in ("encode", "decode")
             if getattr(distiller, side) is not None
         },
+        **({} if distiller.projection is None else {"student_projection": distiller.projection.variables}),
         "optimizer": distiller.optimizer.variables,
     }
     return {

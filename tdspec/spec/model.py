@@ -173,6 +173,7 @@ class Communication:
     message: Message
     encoder: Encoder
     iterations: int
+    detach: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -181,25 +182,70 @@ class TaskLoss:
 
 
 @dataclass(frozen=True)
-class LogitLoss:
+class PlainLoss:
+    """A term of which nothing is said but its weight and how that changes."""
+
     weight: float
+    schedule: str
+    warmup: float
+
+
+@dataclass(frozen=True)
+class LogitLoss(PlainLoss):
     distance: str
     temperature: float
 
 
 @dataclass(frozen=True)
-class StateLoss:
-    weight: float
+class DistLoss(PlainLoss):
+    temperature: float
+    intra: float
+
+
+@dataclass(frozen=True)
+class NkdLoss(PlainLoss):
+    temperature: float
+    non_target: float
+
+
+@dataclass(frozen=True)
+class RelationalLoss(PlainLoss):
+    distances: float
+    angles: float
+
+
+@dataclass(frozen=True)
+class ManifoldLoss(PlainLoss):
+    intra: float
+    inter: float
+
+
+@dataclass(frozen=True)
+class StateLoss(PlainLoss):
     distance: str
+    detach: str
+
+
+@dataclass(frozen=True)
+class InteractionLoss(StateLoss):
+    """`iteration_weights` has one factor an iteration, or is empty."""
+
+    iteration_weights: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Losses:
     task: TaskLoss
     logit: LogitLoss
+    dist: DistLoss
+    nkd: NkdLoss
     feature: StateLoss
     fitnet: StateLoss
-    interaction: StateLoss
+    vkd: PlainLoss
+    relational: RelationalLoss
+    attention: PlainLoss
+    manifold: ManifoldLoss
+    interaction: InteractionLoss
     message_consistency: StateLoss
     state_consistency: StateLoss
 
