@@ -11,6 +11,7 @@ import tensorflow as tf
 from graph_helpers import Array
 
 from tdspec.graph.across import Across
+from tdspec.graph.compiler import ACROSS_THE_BATCH
 from tdspec.graph.projection import OrthogonalProjection
 from tdspec.graph.terms import DISTANCES
 
@@ -211,6 +212,22 @@ def test_two_halves_are_the_whole(name: str) -> None:
         across = Across(lambda values, said=said_sums: next(said), lambda values, said=said_rows: next(said))
         parts.append(DISTANCES[name](*(values[half] for values in whole), across=across))
     assert np.allclose(np.concatenate(parts), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(DISTANCES))
+def test_who_looks_across_the_batch_is_listed(name: str) -> None:
+    """The compiler refuses batches of one example for those, and only those."""
+    asked: list[Any] = []
+
+    def seen(values: Any) -> Any:
+        asked.append(values)
+        return np.sum(values, axis=0)
+
+    pair = (LOGITS, OTHER_LOGITS) if name in ("dist", "nkd", "binary_kl") else (TARGET, PREDICTION)
+    given = {"label": LABEL} if name == "nkd" else {}
+    across = Across(seen, lambda values: asked.append(values) or values)
+    DISTANCES[name](*(np.asarray(values, "float32") for values in pair), across=across, **given)
+    assert bool(asked) == (name in ACROSS_THE_BATCH)
 
 
 @pytest.mark.parametrize(("dim", "units"), [(3, 5), (5, 3), (4, 4)])

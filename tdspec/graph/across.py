@@ -15,12 +15,17 @@ from keras import ops
 
 Tensor = Any
 
+# Keeps a quotient finite where what divides is 0; far below the square of any real deviation.
+TINY = 1e-12
+
 
 @dataclass(frozen=True)
 class Across:
-    """Attributes:
-    sum: (batch, ...) -> (...), over the examples of all replicas.
-    gather: (batch, ...) -> (all examples, ...), in one order on every replica.
+    """How a distance reaches the whole batch.
+
+    Attributes:
+        sum: (batch, ...) -> (...), over the examples of all replicas.
+        gather: (batch, ...) -> (all examples, ...), in one order on every replica.
     """
 
     sum: Callable[[Tensor], Tensor]
@@ -30,7 +35,7 @@ class Across:
         """Mean of (batch, ...) over all examples, weighted by `weights`, which broadcasts."""
         if weights is None:
             weights = ops.ones_like(values[(slice(None), *[slice(0, 1)] * (len(values.shape) - 1))])
-        return self.sum(values * weights) / ops.maximum(self.sum(weights), 1e-12)
+        return self.sum(values * weights) / ops.maximum(self.sum(weights), TINY)
 
 
 def _sum(values: Tensor) -> Tensor:

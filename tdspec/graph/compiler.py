@@ -154,7 +154,7 @@ def _build(document: Document, describe: Describe) -> Compiled:
     if spec.method in MESSAGE_METHODS and teacher is not None:
         with placed(document, "communication"):
             codecs = _codecs(spec.communication, spec.method, terms, student, teacher)
-    projection = _projection(document, terms, student, teacher)
+    projection = _projection(terms, teacher)
     conversation = Conversation(
         inputs,
         _participant(student, codecs[0]),
@@ -196,12 +196,8 @@ def _participant(side: CutModel, codec: Codec | None) -> Side | keras.Model:
     return Side(side.segments, (side.state(side.low).layout, side.state(side.high).layout), codec)
 
 
-def _projection(
-    document: Document, terms: tuple[Term, ...], student: CutModel, teacher: CutModel | None
-) -> OrthogonalProjection | None:
+def _projection(terms: tuple[Term, ...], teacher: CutModel | None) -> OrthogonalProjection | None:
     """From the student's high state to the teacher's width, where a term asks for it."""
-    if any(term.name == "attention" for term in terms):
-        _require_positions(document, student)
     if teacher is None or teacher.high is None or not any(term.name == "vkd" for term in terms):
         return None
     return OrthogonalProjection(teacher.state(teacher.high).dim, name="student_projection")
@@ -216,6 +212,8 @@ def _require_positions(document: Document, student: CutModel) -> None:
 
 def _require_fit(document: Document, terms: tuple[Term, ...], teacher: CutModel, student: CutModel) -> None:
     _require_batch(document, terms)
+    if any(term.name == "attention" for term in terms):
+        _require_positions(document, student)
     asking = [term.name for term in terms if term.name in LOGIT_TERMS]
     if not asking:
         return

@@ -14,13 +14,10 @@ from typing import Any
 
 from keras import ops
 
-from tdspec.graph.across import ALONE, Across
+from tdspec.graph.across import ALONE, TINY, Across
 
 Tensor = Any
 Distance = Callable[..., Tensor]
-
-# Keeps a quotient finite where a state is constant; far below the square of any real deviation.
-TINY = 1e-12
 
 
 def same_shape(target: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +52,7 @@ def position_weights(state: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def mean_over_positions(values: Tensor, weights: Tensor) -> Tensor:
-    """(batch, positions), weights (batch, positions) -> (batch,); 0 where no position counts."""
+    """(batch, positions, ...), weights that broadcast to it -> (batch, ...); 0 where no position counts."""
     return ops.sum(values * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), TINY)
 
 
@@ -78,12 +75,16 @@ def _l2(target: Tensor, prediction: Tensor) -> Tensor:
     return ops.mean(ops.square(target - prediction), axis=-1)
 
 
+def huber(error: Tensor) -> Tensor:
+    """0.5 e^2 where |e| < 1, else |e| - 0.5, element by element."""
+    error = ops.abs(error)
+    quadratic = ops.minimum(error, 1.0)
+    return 0.5 * ops.square(quadratic) + error - quadratic
+
+
 def _smooth_l1(target: Tensor, prediction: Tensor) -> Tensor:
     """Mean over positions and features of Huber's function at 1 (Girshick 2015, arXiv 1504.08083, equation 3)."""
-    # 0.5 e^2 where |e| < 1, else |e| - 0.5
-    error = ops.abs(target - prediction)
-    quadratic = ops.minimum(error, 1.0)
-    return ops.mean(0.5 * ops.square(quadratic) + error - quadratic, axis=-1)
+    return ops.mean(huber(target - prediction), axis=-1)
 
 
 def unit(vectors: Tensor) -> Tensor:

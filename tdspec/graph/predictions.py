@@ -11,8 +11,8 @@ from typing import Any
 
 from keras import ops
 
-from tdspec.graph.across import ALONE, Across
-from tdspec.graph.distances import TINY, Distance, pearson_correlation, same_shape
+from tdspec.graph.across import ALONE, TINY, Across
+from tdspec.graph.distances import Distance, pearson_correlation, same_shape
 
 Tensor = Any
 

@@ -11,23 +11,16 @@ from typing import Any
 
 from keras import ops
 
-from tdspec.graph.across import ALONE, Across
-from tdspec.graph.distances import TINY, Distance, by_position, mean_over_positions, position_weights, unit
+from tdspec.graph.across import ALONE, TINY, Across
+from tdspec.graph.distances import Distance, by_position, huber, mean_over_positions, position_weights, unit
 
 Tensor = Any
-
-
-def _huber(difference: Tensor) -> Tensor:
-    error = ops.abs(difference)
-    quadratic = ops.minimum(error, 1.0)
-    return 0.5 * ops.square(quadratic) + error - quadratic
 
 
 def _pooled(state: Tensor, mask: Tensor | None) -> Tensor:
     """(batch, ..., dim) -> (batch, dim): the mean over the positions that count."""
     state = by_position(state)
-    weights = position_weights(state, mask)[..., None]
-    return ops.sum(state * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), TINY)
+    return mean_over_positions(state, position_weights(state, mask)[..., None])
 
 
 def _from_others(vectors: Tensor, across: Across) -> Tensor:
@@ -63,10 +56,10 @@ def relational(
     num_examples = across.sum(ops.ones_like(lengths[0][:, 0]))
     num_pairs = ops.maximum(num_examples * (num_examples - 1.0), 1.0)
     relative = [length / (ops.sum(across.sum(length)) / num_pairs + TINY) for length in lengths]
-    by_distance = ops.sum(_huber(relative[0] - relative[1]), axis=1) / ops.maximum(num_examples - 1.0, 1.0)
+    by_distance = ops.sum(huber(relative[0] - relative[1]), axis=1) / ops.maximum(num_examples - 1.0, 1.0)
     directions = [offset / length[..., None] for offset, length in zip(offsets, lengths, strict=True)]
     cosines = [ops.einsum("ijd,ikd->ijk", direction, direction) for direction in directions]
-    by_angle = ops.mean(_huber(cosines[0] - cosines[1]), axis=(1, 2))
+    by_angle = ops.mean(huber(cosines[0] - cosines[1]), axis=(1, 2))
     return distances * by_distance + angles * by_angle
 
 
