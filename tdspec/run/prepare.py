@@ -119,17 +119,21 @@ def input_columns(compiled: Compiled) -> list[InputColumn]:
 OPTIMIZER_OPTIONS = ("type", "learning_rate", "weight_decay", "momentum", "global_clipnorm")
 
 
-def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int) -> None:
+def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | None) -> None:
     """Give the distiller the optimizer of its spec, in the current strategy's scope.
 
     Args:
         compiled: the graph.
         schedule: of the learning rate, over `total_steps` steps.
+        total_steps: of the whole run; None: not known, so that nothing can follow a schedule.
+
+    Raises:
+        ValueError: the weight of a term has a schedule, and `total_steps` is None.
     """
     optimizer = compiled.document.spec.train.optimizer
     options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
     compiled.distiller.compile(
-        make_optimizer(**options, schedule=schedule, total_steps=total_steps), total_steps=total_steps
+        make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1), total_steps=total_steps
     )
 
 
@@ -159,15 +163,17 @@ def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
     }
 
 
-def prepared_distiller(spec: str | os.PathLike[str], overrides: Sequence[str], root: Path) -> Any:
+def prepared_distiller(
+    spec: str | os.PathLike[str], overrides: Sequence[str], root: Path, total_steps: int | None
+) -> Any:
     """See `tdspec.compile`."""
     document = load(spec, overrides)
     compiled = build(document, describe)
     for side, cut in (("student", compiled.student), ("teacher", compiled.teacher)):
         if cut is not None:
             _load_what_is_here(cut, side, document, root)
-    # How many steps the caller's `fit` will run is not known here, so the learning rate stays where it starts.
-    compile_optimizer(compiled, schedule="constant", total_steps=1)
+    schedule = "constant" if total_steps is None else document.spec.train.schedule
+    compile_optimizer(compiled, schedule=schedule, total_steps=total_steps)
     return compiled.distiller
 
 
