@@ -20,6 +20,7 @@ import keras_hub
 
 from tdspec.errors import GraphError
 from tdspec.graph.presets import preset_folder
+from tdspec.graph.text import reads_text
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Backbone:
     """A model without a head.
 
     Attributes:
-        model: functional; its input is one image, or a mapping of columns.
+        model: functional; its input is one image, or a mapping of columns or of a text's tokens.
         kind: what a person calls it, such as "ViTBackbone".
-        size: (height, width) of the image it reads, or None for columns.
-        columns: the columns it reads, or () for an image.
+        size: (height, width) of the image it reads, or None for columns and text.
+        columns: the columns it reads, or () for an image or a text.
     """
 
     model: keras.Model
@@ -123,9 +124,11 @@ def _first_sentence(error: Exception) -> str:
     return text.splitlines()[0].partition(". ")[0].rstrip(".") if text else type(error).__name__
 
 
-def _settled_size(model: keras.Model, size: Size, channels: int) -> tuple[int, int]:
+def _settled_size(model: keras.Model, size: Size, channels: int) -> Size:
     if not getattr(model, "inputs", None):
         raise GraphError(f"{type(model).__name__} is no functional model, so that it cannot be cut")
+    if reads_text(model):
+        return None
     shape = model.inputs[0].shape
     if len(model.inputs) != 1 or len(shape) != 4:
         names = ", ".join(tensor.name for tensor in model.inputs)
@@ -138,7 +141,7 @@ def _settled_size(model: keras.Model, size: Size, channels: int) -> tuple[int, i
         raise GraphError("the size of the image is not known", "write input.size: [height, width]")
     if size is not None and own is not None and size != own:
         raise GraphError(f"the model reads images of {own[0]} x {own[1]}, input.size is {size[0]} x {size[1]}")
-    return size or own  # type: ignore[return-value]
+    return size or own
 
 
 def hub_preset(preset: str, *, size: Size, channels: int) -> Backbone:

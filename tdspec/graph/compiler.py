@@ -16,9 +16,11 @@ from tdspec.graph.codecs import Codec, StateShape, decoder, encoder, identity_en
 from tdspec.graph.distiller import Distiller
 from tdspec.graph.layouts import VECTOR, Layout
 from tdspec.graph.methods import Conversation, Side, unfold
+from tdspec.graph.places import placed
 from tdspec.graph.predictions import TASK_LOSSES
 from tdspec.graph.projection import OrthogonalProjection
-from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, placed, whole_model
+from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, whole_model
+from tdspec.graph.sides_text import check_texts
 from tdspec.graph.terms import CONSTANT, Schedule, Term, comparisons
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
@@ -91,6 +93,16 @@ def _message_layout(positions: Any, student: CutModel) -> Layout:
     return Layout(tuple(positions), tuple(positions))
 
 
+def _codecs_of(
+    document: Document, terms: tuple[Term, ...], student: CutModel, teacher: CutModel
+) -> tuple[Codec, Codec] | tuple[None, None]:
+    """E and D of both sides where the method has messages."""
+    if document.spec.method not in MESSAGE_METHODS:
+        return None, None
+    with placed(document, "communication"):
+        return _codecs(document.spec.communication, document.spec.method, terms, student, teacher)
+
+
 def _codecs(
     communication: spec_model.Communication, method: str, terms: tuple[Term, ...], student: CutModel, teacher: CutModel
 ) -> tuple[Codec, Codec]:
@@ -150,10 +162,7 @@ def _build(document: Document, describe: Describe) -> Compiled:
         teacher = cut_model(document, "teacher", whole)
         _require_fit(document, terms, teacher, student)
     inputs = _joint_inputs(document, student, teacher)
-    codecs: tuple[Codec | None, Codec | None] = (None, None)
-    if spec.method in MESSAGE_METHODS and teacher is not None:
-        with placed(document, "communication"):
-            codecs = _codecs(spec.communication, spec.method, terms, student, teacher)
+    codecs = (None, None) if teacher is None else _codecs_of(document, terms, student, teacher)
     projection = _projection(terms, teacher)
     conversation = Conversation(
         inputs,
@@ -163,6 +172,7 @@ def _build(document: Document, describe: Describe) -> Compiled:
         projection=projection,
         detach=spec.communication.detach,
     )
+    terms = _masked(document, terms, conversation, student, teacher)
     distiller = Distiller(
         inputs,
         unfold(conversation, terms),
@@ -178,6 +188,26 @@ def _build(document: Document, describe: Describe) -> Compiled:
         name="distiller",
     )
     return Compiled(document, distiller, student, teacher, num_classes_of(document, describe(document)))
+
+
+def _masked(
+    document: Document, terms: tuple[Term, ...], conversation: Conversation, student: CutModel, teacher: CutModel | None
+) -> tuple[Term, ...]:
+    """The terms that compare states of a text, told which positions are padding."""
+    mask = next((side.whole.mask for side in (student, teacher) if side is not None and side.whole.mask), "")
+    state_terms = [term for term in terms if term.name not in {"task", *LOGIT_TERMS}]
+    if not mask or not state_terms:
+        return terms
+    num_positions = conversation.inputs[mask].shape[1]
+    shapes = [tuple(conversation[name].shape) for term in state_terms for name in (*term.target, *term.prediction)]
+    if any(len(shape) != 3 or shape[1] != num_positions for shape in shapes):
+        message = "a text's states are compared token by token: elsewhere padding would count"
+        hint = "write message.positions: auto, and cut both models where their states are sequences"
+        raise document.error("communication.message.positions", message, hint)
+    return tuple(
+        replace(term, given={**term.given, "mask": (mask,) * len(term.target)}) if term in state_terms else term
+        for term in terms
+    )
 
 
 # Distances that compare an example with the others of its batch.
@@ -212,6 +242,7 @@ def _require_positions(document: Document, student: CutModel) -> None:
 
 def _require_fit(document: Document, terms: tuple[Term, ...], teacher: CutModel, student: CutModel) -> None:
     _require_batch(document, terms)
+    check_texts(document, student.whole, teacher.whole)
     if any(term.name == "attention" for term in terms):
         _require_positions(document, student)
     asking = [term.name for term in terms if term.name in LOGIT_TERMS]

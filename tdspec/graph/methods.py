@@ -90,6 +90,9 @@ class Conversation:
         self._in_inference: dict[str, InInference] = {}
 
     def __getitem__(self, name: str) -> keras.KerasTensor:
+        if name in self.inputs:
+            # an input that a distance reads, such as a padding mask
+            self.tensors[name] = ops.cast(self.inputs[name], "float32")
         if name not in self.tensors:
             stem, _, number = name.rpartition("_")
             self.tensors[name] = self._iterated[stem](int(number)) if number.isdigit() else self._makers[name]()

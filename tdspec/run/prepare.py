@@ -18,7 +18,9 @@ from tdspec.data.info import SourceInfo
 from tdspec.data.info import describe as describe_source
 from tdspec.data.pipeline import InputColumn, LoadedSplits, open_splits
 from tdspec.errors import DataError, GraphError, WeightsError
+from tdspec.graph.backbones import Column
 from tdspec.graph.compiler import Compiled, build
+from tdspec.graph.models import WholeModel
 from tdspec.graph.presets import preset_folder
 from tdspec.graph.sides import CutModel
 from tdspec.graph.weights import from_file, load_weights, presets_of
@@ -106,14 +108,19 @@ def open_data(compiled: Compiled, *, download: bool) -> LoadedSplits:
 
 def input_columns(compiled: Compiled) -> list[InputColumn]:
     """What the distiller is fed, column by column."""
-    sides = [side.whole.backbone for side in (compiled.student, compiled.teacher) if side is not None]
-    table = {column.name: column for backbone in sides for column in backbone.columns}
+    sides = [side.whole for side in (compiled.student, compiled.teacher) if side is not None]
+    known = {column.name: InputColumn(column.name, column.kind, column.size) for column in _table_columns(sides)}
+    texts = [side for side in sides if side.text is not None]
+    # The compiler has checked that both sides share one tokenization, so the first one's feeds both.
+    known |= {name: InputColumn(name, "text", text=texts[0].text) for side in texts for name in side.model.input}
     return [
-        InputColumn(name, table[name].kind, table[name].size)
-        if name in table
-        else InputColumn(name, "image", None, tuple(tensor.shape[1:]))
+        known[name] if name in known else InputColumn(name, "image", None, tuple(tensor.shape[1:]))
         for name, tensor in compiled.distiller.input.items()
     ]
+
+
+def _table_columns(sides: Sequence[WholeModel]) -> list[Column]:
+    return [column for side in sides for column in side.backbone.columns]
 
 
 OPTIMIZER_OPTIONS = ("type", "learning_rate", "weight_decay", "momentum", "global_clipnorm")

@@ -118,7 +118,7 @@ Backbone = ClassBackbone | PresetBackbone | ApplicationBackbone | FileBackbone |
 
 @dataclass(frozen=True)
 class Input:
-    """How an image becomes the model's input; `size` is (height, width)."""
+    """How an image or a text becomes the model's input; `size` is (height, width), `length` counts tokens."""
 
     column: str
     size: tuple[int, int] | Literal["auto"]
@@ -126,6 +126,8 @@ class Input:
     scale: tuple[float, float]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    tokenizer: str
+    length: int | Literal["auto"]
 
 
 @dataclass(frozen=True)
