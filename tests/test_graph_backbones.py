@@ -71,7 +71,7 @@ def test_a_class_and_its_config() -> None:
             "ViTBackbone",
             {"patch_size": 3},
             SIZE,
-            "ViTBackbone refuses its config: Input height 8 should be divisible by patch size 3",
+            "ViTBackbone refuses its config with an input of 8 x 8: Input height 8 should be divisible by patch size 3",
             "",
         ),
         ("ViTBackbone", {}, None, "the size of the image is not known", "write input.size: [height, width]"),
@@ -109,7 +109,7 @@ def test_arguments_that_are_missing() -> None:
 
 def test_a_config_of_the_wrong_type() -> None:
     message, _ = _refusal(hub_class, "ViTBackbone", {**TINY_VIT, "num_layers": "two"})
-    assert message.startswith("ViTBackbone refuses its config: ")
+    assert message.startswith("ViTBackbone refuses its config with an input of 8 x 8: ")
 
 
 def test_a_model_of_text() -> None:

@@ -14,6 +14,8 @@ import keras
 from tdspec.errors import GraphError
 from tdspec.graph.backbones import Backbone
 from tdspec.graph.layouts import Layout, layout_of
+from tdspec.graph.outputs import main_output
+from tdspec.graph.reasons import first_sentence
 from tdspec.graph.text import MASK, TextInput, is_causal, pooling_steps, sequence_model
 from tdspec.graph.walk import functional, opened
 
@@ -188,10 +190,10 @@ def _pooling(
 def _opened(backbone: Backbone, inputs: Any, whole: keras.KerasTensor) -> keras.KerasTensor:
     try:
         return opened(inputs, whole)
-    except ValueError as error:
-        # Blocks that return None beside their state, such as DeiT's, cannot be nodes of a Keras graph.
-        message = f"{backbone.kind} cannot be opened, so that it has no cuts: {str(error).splitlines()[0]}"
-        raise GraphError(message, "choose another backbone, or a .keras file of plain layers") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        # Some layers only fail where they are run one by one, as a node of its own each.
+        message = f"{backbone.kind} cannot be opened, so that it has no cuts: {first_sentence(error)}"
+        raise GraphError(message, "choose another size or backbone, or a .keras file of plain layers") from error
 
 
 def assemble(
@@ -232,10 +234,7 @@ def assemble(
     cut_inputs = inputs if text is None else _inputs(backbone, image, image_shape, text)
     x = _in_structure(backbone.model, _preprocessed(inputs, backbone, image))
     core = backbone.model if text is None else sequence_model(backbone.model, backbone.kind)
-    results = keras.tree.flatten(core(x))
-    if len(results) > 1:
-        raise GraphError(f"{backbone.kind} has several outputs, expected one")
-    (whole,) = results
+    whole = main_output(core, x, kind=backbone.kind)
     features = outputs = _opened(backbone, cut_inputs, whole if text is None else core(cut_inputs))
     patch_grid = _patch_grid(backbone)
     if head is not None and units is not None:
