@@ -31,6 +31,7 @@ from tdspec.run.teachers import COMPLETE, is_of, named_specs
 from tdspec.serve.export import TARGETS, Artefact, export_student
 from tdspec.serve.student_file import save_student
 from tdspec.spec.load import Document, load
+from tdspec.spec.paths import OWN_TOKENIZER
 
 EXPORT_FORMATS = tuple(TARGETS)
 NUM_EXAMPLES_COMPARED = 8
@@ -232,9 +233,11 @@ def fetch_all(document: Document) -> Iterator[str]:
 
 
 def presets_named(document: Document) -> list[str]:
-    """The presets that a spec names, for backbones or for weights."""
+    """The presets that a spec names, for backbones, weights or tokenizers."""
     parts = [part for part in (document.spec.teacher, document.spec.student) if part is not None]
-    return [preset for part in parts for preset in presets_of(part.backbone)]
+    tokenizers = [part.input.tokenizer for part in parts if part.input.tokenizer != OWN_TOKENIZER]
+    named = [preset for part in parts for preset in presets_of(part.backbone)]
+    return [*named, *(preset for preset in tokenizers if preset not in named)]
 
 
 def _folder_sha256(folder: Path) -> str:

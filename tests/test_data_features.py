@@ -71,7 +71,7 @@ def test_features_keep_the_order_of_the_columns() -> None:
         InputColumn("a", "id", 4),
     ]
     examples = read_examples(
-        table, ImagePlanner(columns, images, None, LARGE), np.array([0, 2]), None, augment=(), seed=0
+        table, ImagePlanner(columns, images, None, LARGE), np.array([0, 2]), None, tokens={}, augment=(), seed=0
     )
     assert list(examples.features) == ["c", "image", "b", "a"]
     assert {name: values.dtype.name for name, values in examples.features.items()} == {
@@ -89,10 +89,16 @@ def test_columns_that_do_not_fit() -> None:
     images = {"image": ArrayImages(np.zeros((1, 2, 2, 1), np.uint8))}
     two = [InputColumn("image", "image", shape=(2, 2, 3)), InputColumn("image", "image", shape=(2, 2, 1))]
     with pytest.raises(DataError, match="image column 'image' is wanted in 2 shapes"):
-        read_examples(table, ImagePlanner(two, images, None, LARGE), np.array([0]), None, augment=(), seed=0)
+        read_examples(table, ImagePlanner(two, images, None, LARGE), np.array([0]), None, tokens={}, augment=(), seed=0)
     with pytest.raises(DataError, match=r"is wanted with the shape \(2, 2\), expected \(height, width, 1 or 3\)"):
         ImagePlanner([InputColumn("image", "image", shape=(2, 2))], images, None, LARGE).specs(1)
     with pytest.raises(DataError, match="column 'a' of kind id has no size"):
         read_examples(
-            table, ImagePlanner([InputColumn("a", "id")], {}, None, LARGE), np.array([0]), None, augment=(), seed=0
+            table,
+            ImagePlanner([InputColumn("a", "id")], {}, None, LARGE),
+            np.array([0]),
+            None,
+            tokens={},
+            augment=(),
+            seed=0,
         )

@@ -12,18 +12,11 @@ from graph_helpers import Array
 from graph_helpers import l2 as numpy_l2
 from graph_helpers import relative_l2 as numpy_relative_l2
 
-from tdspec.graph.distances import (
-    DISTANCES,
-    FORMULAS,
-    TASK_LOSSES,
-    binary_cross_entropy,
-    binary_kl,
-    cross_entropy,
-    kl,
-    l2,
-    relative_l2,
-    squared_error,
-)
+from tdspec.graph.across import Across
+from tdspec.graph.distances import DISTANCES as STATE_DISTANCES
+from tdspec.graph.distances import kl, l2, relative_l2
+from tdspec.graph.predictions import TASK_LOSSES, binary_cross_entropy, binary_kl, cross_entropy, squared_error
+from tdspec.graph.terms import DISTANCES, FORMULAS
 from tdspec.spec.schema import schema
 
 SHAPES = [(4, 3), (4, 5, 3), (4, 2, 3, 3)]
@@ -58,7 +51,7 @@ def test_relative_l2_of_known_values() -> None:
     assert np.allclose(relative_l2(target, np.array([[0.0], [0.0], [4.0]], "float32")), [0, 1.5, 0])
 
 
-@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e4])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 def test_relative_l2_does_not_know_scales(scale: float) -> None:
     target, prediction = _pair((8, 5))
     expected = np.mean(relative_l2(target, prediction))
@@ -85,16 +78,23 @@ def test_variance_is_that_of_all_replicas() -> None:
     """`across` is how a part of the batch learns of the rest."""
     target, prediction = _pair((8, 3))
     mean = target.mean(axis=0)
-    sums = [np.array([8.0], "float32"), target.sum(axis=0), np.square(target - mean).sum(axis=0)]
+    sums = [
+        target.sum(axis=0),
+        np.array([[8.0]], "float32"),
+        np.array(8.0, "float32"),
+        np.square(target - mean).sum(axis=0),
+    ]
     parts = []
     for half in (target[:4], target[4:]):
         replies = iter(sums)
-        parts.append(relative_l2(half, prediction[:4], across=lambda values, replies=replies: next(replies)))
+        parts.append(
+            relative_l2(half, prediction[:4], across=Across(lambda values, replies=replies: next(replies), np.array))
+        )
     whole = relative_l2(target, np.concatenate([prediction[:4]] * 2))
     assert np.allclose(np.concatenate(parts), whole, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", list(DISTANCES))
+@pytest.mark.parametrize("name", [*STATE_DISTANCES, "binary_kl", "dist"])
 @pytest.mark.parametrize("shapes", [((4, 3), (4, 1)), ((4, 3), (4, 3, 1)), ((4,), (4, 1)), ((4, 1), (1, 4))])
 def test_shapes_must_agree(name: str, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match=r"target has shape .*, prediction has shape"):
@@ -102,7 +102,7 @@ def test_shapes_must_agree(name: str, shapes: tuple[tuple[int, ...], tuple[int, 
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("name", list(DISTANCES))
+@pytest.mark.parametrize("name", sorted(set(DISTANCES) - {"nkd"}))
 def test_half_precision_is_computed_in_float32(name: str, dtype: str) -> None:
     target, prediction = (tf.cast(3 * values, dtype) for values in _pair((64, 33)))
     options = {"temperature": 3.0} if "kl" in name else {}

@@ -58,7 +58,8 @@ def _compare(
         assert np.allclose(one, two, rtol=1e-5, atol=1e-5), path
 
 
-@pytest.mark.parametrize("method", list(TERMS))
+# attention compares positions, of which a vector has none
+@pytest.mark.parametrize("method", [method for method in TERMS if method != "attention"])
 def test_sgd_on_uneven_sample_weights(tmp_path: Path, method: str) -> None:
     """Steps are as long as gradients, whose share through the variance each replica must get too."""
     options = {"losses": _losses(method, "relative_l2"), "communication": {"message": {"dim": 4}}}

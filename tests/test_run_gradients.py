@@ -18,11 +18,11 @@ from tdspec.run.gradients import (
     PullMeter,
     balancing_factors,
     first_batches,
+    full_weights,
     mean_pull,
     set_term_factors,
     shares,
     student_parts,
-    weights_now,
 )
 from tdspec.spec.load import load
 
@@ -114,12 +114,12 @@ def test_balanced_terms_pull_as_their_weights_say(good_teacher: Path, tmp_path: 
     batches = first_batches(splits.train.batches(64, epoch=0), strategy, 4)
     mean = mean_pull([meter(batch) for batch in batches])
     set_term_factors(compiled.distiller, balancing_factors(mean))
-    found = shares(mean, weights_now(compiled.distiller), "student")
+    found = shares(mean, full_weights(compiled.distiller), "student")
     assert found == pytest.approx({name: weight / 3.75 for name, weight in losses.items()}, rel=1e-4)
     # The step optimises what is measured.
     features, label, weight = batches[0]
     values = compiled.distiller.term_values(compiled.distiller(features), label, weight)
     expected = sum(
-        weights_now(compiled.distiller)[name] * float(tf.reduce_mean(value)) for name, value in values.items()
+        full_weights(compiled.distiller)[name] * float(tf.reduce_mean(value)) for name, value in values.items()
     )
     assert compiled.distiller.train_step(batches[0])["loss"].numpy() == pytest.approx(expected, rel=1e-4)

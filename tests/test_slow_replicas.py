@@ -45,7 +45,8 @@ def assert_close(run: RunFolder, expected: RunFolder) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", TERMS)
+# attention compares positions, of which a vector has none
+@pytest.mark.parametrize("method", [method for method in TERMS if method != "attention"])
 def test_two_replicas_are_one_device(method: str, folder: Path) -> None:
     runs = []
     for strategy in ("none", "mirrored"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -50,8 +49,8 @@ def test_document(spec_file: Path) -> None:
     assert spec.student.cut == model.Cut(1, "block_2")
     assert spec.student.head == model.Head("auto", 0.5)
     assert spec.student.input == model.Input("image", "auto", 3, (0.0, 1.0), (0.0,), (1.0,))
-    assert spec.losses.interaction == model.StateLoss(2.0, "relative_l2")
-    assert spec.losses.state_consistency == model.StateLoss(0.5, "l2")
+    assert spec.losses.interaction == model.InteractionLoss(2.0, "constant", 0.1, "relative_l2", "none", ())
+    assert spec.losses.state_consistency == model.StateLoss(0.5, "constant", 0.1, "l2", "none")
     assert spec.export.formats == ("saved_model",)
     assert spec.data.name is None
     assert document.values["data"]["path"] == "data/a.npz"
@@ -96,7 +95,7 @@ def test_overrides(spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     document = load(spec_file, overrides)
     spec = document.spec
     assert spec.train.epochs == 3
-    assert spec.losses.interaction == model.StateLoss(2.0, "l2")
+    assert spec.losses.interaction == model.InteractionLoss(2.0, "constant", 0.1, "l2", "none", ())
     assert spec.student.head == model.Head("auto", 0.1)
     assert spec.data.path == str(tmp_path / "b.npz")
     assert spec.teacher is not None
@@ -152,10 +151,3 @@ def test_nothing_heavy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
-
-
-def test_a_thousand_specs_in_a_few_seconds() -> None:
-    start = time.process_time()
-    for _ in range(100):
-        assert not check(ROOT / "specs" / "digits.yaml")
-    assert (time.process_time() - start) * 10 < 8.0

@@ -63,7 +63,13 @@ CLASSES = {
     "losses": model.Losses,
     "losses.task": model.TaskLoss,
     "losses.logit": model.LogitLoss,
+    "losses.dist": model.DistLoss,
+    "losses.nkd": model.NkdLoss,
     "losses.feature": model.StateLoss,
+    "losses.vkd": model.PlainLoss,
+    "losses.relational": model.RelationalLoss,
+    "losses.manifold": model.ManifoldLoss,
+    "losses.interaction": model.InteractionLoss,
     "train": model.Train,
     "train.optimizer": model.Optimizer,
     "export": model.Export,
@@ -166,9 +172,10 @@ def test_fill_writes_defaults_in_the_order_and_types_of_the_schema() -> None:
     filled = fill(schema(), {"losses": {"feature": {"distance": "l2"}, "task": 2}, "seed": 3.0})
     assert list(filled) == ["seed", "method", "task", "communication", "losses", "train", "export"]
     assert filled["communication"]["message"] == {"dim": 64, "positions": "auto"}
-    assert filled["losses"]["feature"] == {"weight": 0.5, "distance": "l2"}
+    change = {"schedule": "constant", "warmup": 0.1}
+    assert filled["losses"]["feature"] == {"weight": 0.5, **change, "distance": "l2", "detach": "none"}
     assert filled["losses"]["task"] == {"weight": 2.0}
-    assert filled["losses"]["logit"] == {"weight": 1.0, "distance": "auto", "temperature": 4.0}
+    assert filled["losses"]["logit"] == {"weight": 1.0, **change, "distance": "auto", "temperature": 4.0}
     assert filled["seed"] == 3 and isinstance(filled["seed"], int)
     assert isinstance(filled["losses"]["task"]["weight"], float)
     assert str(fill({"type": "number"}, -0.0)) == "0.0"
@@ -184,5 +191,9 @@ def test_fill_shares_nothing_with_the_schema() -> None:
 
 
 def test_homes_of_keys() -> None:
-    assert key_homes()["temperature"] == ("losses.logit.temperature",)
+    assert key_homes()["temperature"] == (
+        "losses.logit.temperature",
+        "losses.dist.temperature",
+        "losses.nkd.temperature",
+    )
     assert key_homes()["learning_rate"] == ("train.optimizer.learning_rate",)

@@ -48,6 +48,9 @@ class DigitsSource:
         column = Column(self.arrays["label"].astype(np.int64), class_names=names)
         return Table(len(column.values), {name: column for name in columns}, split_row_name(self.own_splits))
 
+    def texts(self, splits: Sequence[str], column: str) -> Array:
+        raise DataError(f"column '{column}' of digits is no text: digits has none")
+
     def images(self, splits: Sequence[str], column: str) -> Images:
         if column != "image":
             raise DataError(f"column '{column}' of digits is no image", "the image is in the column 'image'")
@@ -130,6 +133,9 @@ class NpzSource:
         own = {name: self._lengths[name] for name in splits}
         return Table(sum(own.values()), read, split_row_name(own))
 
+    def texts(self, splits: Sequence[str], column: str) -> Array:
+        return self._joined(column, splits).astype(object)
+
     def images(self, splits: Sequence[str], column: str) -> Images:
         array = self._joined(column, splits)
         array = array[..., None] if array.ndim == 3 else array
@@ -206,6 +212,10 @@ class CsvSource:
             for name, place in places.items()
         }
         return Table(len(self._rows), read, lambda row: f"line {self._lines[row]} of {self.title}")
+
+    def texts(self, splits: Sequence[str], column: str) -> Array:
+        place = self.column_names.index(column)
+        return np.array([row[place].strip() for row in self._rows], object)
 
     def images(self, splits: Sequence[str], column: str) -> Images:
         raise DataError(

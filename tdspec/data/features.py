@@ -17,6 +17,7 @@ from tdspec.data.split import Examples
 from tdspec.data.table import Array, Table
 from tdspec.data.tfds_source import RecordImages
 from tdspec.errors import DataError
+from tdspec.graph.text import TextInput
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,23 @@ class InputColumn:
     """A column that the graph is fed.
 
     Attributes:
-        name: of the column.
-        kind: "image", "id", "ids" or "number".
+        name: of the feature, which but for a text is the column's.
+        kind: "image", "id", "ids", "number" or "text".
         size: the number of ids, for id and ids.
         shape: (height, width, channels) of an image; None for a height or width that is not fixed.
+        text: where the tokens come from, for a text, whose features are named as in `text.encode_column`.
     """
 
     name: str
     kind: str
     size: int | None = None
     shape: tuple[int | None, ...] = ()
+    text: TextInput | None = None
+
+    @property
+    def source(self) -> str:
+        """The column of the data that it is read from."""
+        return self.name if self.text is None else self.text.column
 
 
 def _id(table: Table, column: InputColumn, rows: Array) -> Array:
@@ -107,7 +115,14 @@ class ImagePlanner:
 
 
 def read_examples(
-    table: Table, plan: ImagePlanner, rows: Array, record_label: str | None, *, augment: tuple[str, ...], seed: int
+    table: Table,
+    plan: ImagePlanner,
+    rows: Array,
+    record_label: str | None,
+    *,
+    tokens: Mapping[str, Array],
+    augment: tuple[str, ...],
+    seed: int,
 ) -> Examples:
     """Read columns into tensors on the CPU, in the order of the plan; images that do not fit are streamed.
 
@@ -116,6 +131,7 @@ def read_examples(
         plan: the columns.
         rows: int64 (rows,) ascending, the examples that are used.
         record_label: the label column where it is read from the records.
+        tokens: what the features of a text hold, (rows, length).
         augment, seed: of the batches.
 
     Raises:
@@ -133,7 +149,8 @@ def read_examples(
     for column in plan.columns:
         if column.name not in streamed:
             with tf.device("CPU:0"):
-                features[column.name] = tf.constant(_read(table, plan, specs, column, rows))
+                read = tokens[column.name] if column.kind == "text" else _read(table, plan, specs, column, rows)
+                features[column.name] = tf.constant(read)
     return Examples(
         features=features,
         images=specs,

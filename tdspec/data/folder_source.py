@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tdspec.data.images import FileImages, Images
-from tdspec.data.table import Column, Table
+from tdspec.data.table import Array, Column, Table
 from tdspec.errors import DataError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -44,6 +44,9 @@ class FolderSource:
         labels = np.array([numbers[path.parent.name] for path in paths], np.int64)
         column = Column(labels, class_names=self.class_names)
         return Table(len(paths), {name: column for name in columns}, lambda row: str(paths[row]))
+
+    def texts(self, splits: Sequence[str], column: str) -> Array:
+        raise DataError(f"column '{column}' of {self.title} is no text: a folder of images has none")
 
     def images(self, splits: Sequence[str], column: str) -> Images:
         if column != "image":

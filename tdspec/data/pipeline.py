@@ -22,6 +22,7 @@ from tdspec.data.sources import open_source
 from tdspec.data.split import Examples, Split
 from tdspec.data.splits import fraction_rows, slice_rows, used_splits
 from tdspec.data.table import Array, Source, Table
+from tdspec.data.text import encode_column
 from tdspec.data.tfds_source import TfdsSource
 from tdspec.data.values import sortable
 from tdspec.errors import DataError
@@ -74,21 +75,22 @@ def open_splits(
 
     Returns:
         The splits. Batches hold, by kind: image uint8 (batch, height, width, channels); id int32 (batch,); ids int32
-        (batch, longest list) padded with -1; number float32 (batch,). Labels are int32 (batch,) for classification,
-        float32 (batch,) for regression and binary, float32 (batch, num_classes) for multilabel.
+        (batch, longest list) padded with -1; number float32 (batch,); text int32 (batch, length).
+        Labels are int32 (batch,) for classification, float32 (batch,) for regression and binary, float32 (batch,
+        num_classes) for multilabel.
 
     Raises:
         DataError: data are missing, a column does not exist, a value does not fit, or a split is empty.
     """
     task = Task(label, task_type, num_classes)
     by = [splits.by] if splits.by is not None else []
-    inputs = [column.name for column in columns]
+    inputs = [column.source for column in columns]
     wanted = {"task.label": [label], "data.where": list(where), "data.splits.by": by, "model input": inputs}
     opened = open_source(source, name, path, wanted, download=download)
     used = used_splits(splits, opened.own_splits)
     images = {column.name: opened.images(used, column.name) for column in columns if column.kind == "image"}
     plan = ImagePlanner(columns, images, resize_to, memory_limit)
-    others = [*where, *by, *(column.name for column in columns if column.kind != "image")]
+    others = [*where, *by, *(column.name for column in columns if column.kind not in ("image", "text"))]
     late = not others and labels_per_class == "all" and _labels_can_wait(opened, task)
     late = late and not plan.fits(sum(opened.own_splits[key] for key in used))
     table = opened.read(used, [] if late else list(dict.fromkeys([label, *others])))
@@ -96,7 +98,9 @@ def open_splits(
     parts, class_names = (unread_labels(rows), _declared(opened, label)) if late else read_labels(table, task, rows)
     parts["train"] = keep_labels(parts["train"], task, labels_per_class, unlabeled, seed)
     shown = np.unique(np.concatenate([part.rows for part in parts.values()]))
-    examples = read_examples(table, plan, shown, label if late else None, augment=tuple(augment), seed=seed)
+    tokens = _tokens(opened, used, table, columns, shown)
+    record_label = label if late else None
+    examples = read_examples(table, plan, shown, record_label, tokens=tokens, augment=tuple(augment), seed=seed)
     made = {part: _split_of(part, found, shown, examples) for part, found in parts.items()}
     return LoadedSplits(**made, fingerprint=_fingerprint(made), class_names=class_names)
 
@@ -118,6 +122,16 @@ def _filtered(rows: Mapping[str, Array], table: Table, where: Mapping[str, Any])
             message = f"the {part} split is empty: none of its {len(rows[part]):,} examples fits data.where"
             raise DataError(f"{message} ({describe_filters(where)})", f"widen the filter or data.splits.{part}")
     return kept
+
+
+def _tokens(
+    opened: Source, used: Sequence[str], table: Table, columns: Sequence[InputColumn], rows: Array
+) -> dict[str, Array]:
+    """What the features of every text hold, by name; each text is tokenized once."""
+    found: dict[str, Array] = {}
+    for text in dict.fromkeys(column.text for column in columns if column.text is not None):
+        found |= encode_column(opened.texts(used, text.column), text, table, rows)
+    return found
 
 
 def _labels_can_wait(opened: Source, task: Task) -> bool:

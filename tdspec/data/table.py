@@ -65,6 +65,12 @@ class Source(Protocol):
     def images(self, splits: Sequence[str], column: str) -> Images:
         """Describe a column of images without reading them all."""
 
+    def texts(self, splits: Sequence[str], column: str) -> Array:
+        """Read a column of texts as Python's, since numpy's take the space of the longest: (rows,) objects.
+
+        A column that is none comes as it is, and is refused by who reads it.
+        """
+
 
 def unknown(kind: str, name: str, known: Iterable[str], place: str) -> DataError:
     """The error for a name that does not exist, with the likeliest one that does."""

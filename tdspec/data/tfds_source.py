@@ -98,6 +98,14 @@ class TfdsSource:
         table = {name: _column(parts, self.info.features[name], self.class_names(name)) for name, parts in read.items()}
         return Table(sum(own.values()), table, split_row_name(own))
 
+    def texts(self, splits: Sequence[str], column: str) -> Array:
+        parser = {column: stored_feature(column, self.info.features[column])}
+        parts = _read_columns([shard.path for shard in self.shards(splits)], parser)[column]
+        if isinstance(parts[0], tf.RaggedTensor) or parts[0].dtype != tf.string or parts[0].ndim != 1:
+            raise DataError(f"column '{column}' of {self.title} is {self.info.features[column]!r}, expected a text")
+        stored = np.concatenate([part.numpy() for part in parts])
+        return np.array([item.decode("utf-8", "replace") for item in stored], object)
+
     def images(self, splits: Sequence[str], column: str) -> Images:
         feature = self.info.features[column]
         if not isinstance(feature, tfds.features.Image):

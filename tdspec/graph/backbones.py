@@ -20,6 +20,9 @@ import keras_hub
 
 from tdspec.errors import GraphError
 from tdspec.graph.presets import preset_folder
+from tdspec.graph.reasons import first_sentence
+from tdspec.graph.text import reads_text
+from tdspec.graph.walk import functional, nodes_of, trace
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ class Backbone:
     """A model without a head.
 
     Attributes:
-        model: functional; its input is one image, or a mapping of columns.
+        model: functional; its input is one image, or a mapping of columns or of a text's tokens.
         kind: what a person calls it, such as "ViTBackbone".
-        size: (height, width) of the image it reads, or None for columns.
-        columns: the columns it reads, or () for an image.
+        size: (height, width) of the image it reads, or None for columns and text.
+        columns: the columns it reads, or () for an image or a text.
     """
 
     model: keras.Model
@@ -52,6 +55,12 @@ class Backbone:
 
 
 Size = tuple[int, int] | None
+
+# How the constructors of keras-hub's backbones call the shape of the image.
+SHAPE_ARGUMENTS = frozenset({"image_shape", "input_shape"})
+
+# What the names of keras-hub's backbones end in; the schema's pattern says the same.
+CLASS_ENDINGS = ("Backbone", "VisionEncoder", "TextEncoder")
 
 
 def _suggestion(word: str, words: Iterable[str]) -> str:
@@ -71,7 +80,7 @@ def hub_class(class_name: str, config: Mapping[str, Any], *, size: Size, channel
     Raises:
         GraphError: no such class, or the class refuses the config.
     """
-    classes = {name: cls for name, cls in vars(keras_hub.models).items() if name.endswith("Backbone")}
+    classes = {name: cls for name, cls in vars(keras_hub.models).items() if name.endswith(CLASS_ENDINGS)}
     if class_name not in classes:
         raise GraphError(f"keras-hub has no class '{class_name}'", _suggestion(class_name, classes))
     backbone_class = classes[class_name]
@@ -80,8 +89,8 @@ def hub_class(class_name: str, config: Mapping[str, Any], *, size: Size, channel
     if unknown:
         raise GraphError(f"{class_name} has no argument '{unknown[0]}'", _suggestion(unknown[0], parameters))
     arguments = dict(config)
-    if "image_shape" in parameters:
-        arguments["image_shape"] = _image_shape(config, parameters["image_shape"].default, size, channels)
+    for name in SHAPE_ARGUMENTS.intersection(parameters):
+        arguments[name] = _image_shape(config, name, parameters[name].default, size, channels)
     missing = [
         name
         for name, parameter in parameters.items()
@@ -95,37 +104,35 @@ def hub_class(class_name: str, config: Mapping[str, Any], *, size: Size, channel
     try:
         model = backbone_class(**arguments)
     except (TypeError, ValueError, AttributeError, IndexError, KeyError, ZeroDivisionError) as error:
-        raise GraphError(f"{class_name} refuses its config: {_first_sentence(error)}") from error
+        shapes = [arguments[name] for name in SHAPE_ARGUMENTS.intersection(arguments)]
+        given = "".join(f" with an input of {height} x {width}" for height, width, _ in shapes)
+        raise GraphError(f"{class_name} refuses its config{given}: {first_sentence(error)}") from error
     return Backbone(model, class_name, _settled_size(model, size, channels))
 
 
-def _image_shape(config: Mapping[str, Any], default: Any, size: Size, channels: int) -> tuple[int | None, ...]:
-    if "image_shape" not in config:
+def _image_shape(
+    config: Mapping[str, Any], name: str, default: Any, size: Size, channels: int
+) -> tuple[int | None, ...]:
+    if name not in config:
         if size is not None:
             return (*size, channels)
         if default is inspect.Parameter.empty or default is None or None in default:
             raise GraphError("the size of the image is not known", "write input.size: [height, width]")
         return tuple(default)
-    shape = config["image_shape"]
+    shape = config[name]
     if not isinstance(shape, Sequence) or len(shape) != 3 or not all(isinstance(axis, int) for axis in shape):
-        raise GraphError(f"config.image_shape is {shape}, expected [height, width, channels]")
+        raise GraphError(f"config.{name} is {shape}, expected [height, width, channels]")
     shape = tuple(shape)
     if size is not None and shape[:2] != size:
-        raise GraphError(
-            f"config.image_shape {list(shape)} differs from input.size {list(size)}", "write one of the two"
-        )
+        raise GraphError(f"config.{name} {list(shape)} differs from input.size {list(size)}", "write one of the two")
     return shape
 
 
-def _first_sentence(error: Exception) -> str:
-    """What went wrong, without a library's advice, which may be to switch its safety off."""
-    text = str(error.args[0] if error.args else error).strip()
-    return text.splitlines()[0].partition(". ")[0].rstrip(".") if text else type(error).__name__
-
-
-def _settled_size(model: keras.Model, size: Size, channels: int) -> tuple[int, int]:
+def _settled_size(model: keras.Model, size: Size, channels: int) -> Size:
     if not getattr(model, "inputs", None):
         raise GraphError(f"{type(model).__name__} is no functional model, so that it cannot be cut")
+    if reads_text(model):
+        return None
     shape = model.inputs[0].shape
     if len(model.inputs) != 1 or len(shape) != 4:
         names = ", ".join(tensor.name for tensor in model.inputs)
@@ -138,7 +145,7 @@ def _settled_size(model: keras.Model, size: Size, channels: int) -> tuple[int, i
         raise GraphError("the size of the image is not known", "write input.size: [height, width]")
     if size is not None and own is not None and size != own:
         raise GraphError(f"the model reads images of {own[0]} x {own[1]}, input.size is {size[0]} x {size[1]}")
-    return size or own  # type: ignore[return-value]
+    return size or own
 
 
 def hub_preset(preset: str, *, size: Size, channels: int) -> Backbone:
@@ -154,7 +161,7 @@ def hub_preset(preset: str, *, size: Size, channels: int) -> Backbone:
     try:
         model = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GraphError(f"preset '{preset}' cannot be read: {_first_sentence(error)}") from error
+        raise GraphError(f"preset '{preset}' cannot be read: {first_sentence(error)}") from error
     return Backbone(model, type(model).__name__, _settled_size(model, size, channels))
 
 
@@ -174,7 +181,7 @@ def application(name: str, *, size: Size, channels: int) -> Backbone:
     try:
         model = build(include_top=False, weights=None, input_shape=(*size, channels), **options)
     except ValueError as error:
-        raise GraphError(f"{name} refuses an input of {size[0]} x {size[1]}: {_first_sentence(error)}") from error
+        raise GraphError(f"{name} refuses an input of {size[0]} x {size[1]}: {first_sentence(error)}") from error
     return Backbone(model, name, size)
 
 
@@ -194,13 +201,46 @@ def keras_file(file: str, *, size: Size, channels: int) -> Backbone:
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise GraphError(
-            f"'{path.name}' cannot be read as a .keras file in safe mode: {_first_sentence(error)}"
+            f"'{path.name}' cannot be read as a .keras file in safe mode: {first_sentence(error)}"
         ) from error
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if not hasattr(model, "inputs") or len(model.outputs) != 1:
-        raise GraphError(f"'{path.name}' holds no functional model with one output")
+    if not getattr(model, "inputs", None) or len(model.outputs) != 1:
+        hint = "a Sequential needs an Input, a model with several outputs the one that counts"
+        raise GraphError(f"'{path.name}' holds no functional model with one output", hint)
+    if all(len(tensor.shape) < 3 for tensor in model.inputs) and len(model.inputs) > 1:
+        return _on_columns(model, path.stem)
     return Backbone(model, path.stem, _settled_size(model, size, channels))
+
+
+def _on_columns(model: keras.Model, kind: str) -> Backbone:
+    """A model with an input for each column of a table, each of which is one value an example."""
+    columns = tuple(_column(model, tensor) for tensor in model.inputs)
+    entries = {tensor.name: keras.Input((), dtype=tensor.dtype, name=tensor.name) for tensor in model.inputs}
+    values = [
+        keras.layers.Reshape((1,), name=f"{tensor.name}_column")(entry) if len(tensor.shape) == 2 else entry
+        for tensor, entry in zip(model.inputs, entries.values(), strict=True)
+    ]
+    (output,) = keras.tree.flatten(trace(model, keras.tree.pack_sequence_as(model.input, values), opening=False))
+    return Backbone(functional(entries, output, name=model.name), kind, None, columns)
+
+
+def _column(model: keras.Model, tensor: keras.KerasTensor) -> Column:
+    """A table's column by the name of the input that reads it: a number, or an id where an Embedding reads it."""
+    if tuple(tensor.shape[1:]) not in ((), (1,)):
+        shape = " x ".join(map(str, tensor.shape[1:]))
+        raise GraphError(
+            f"the model's input '{tensor.name}' has the shape {shape}, a column of a table is one value an example",
+            "give each column an input of its own, of shape () or (1,)",
+        )
+    if "float" in str(tensor.dtype):
+        return Column(tensor.name, "number", None, 0, 0.0, 1.0)
+    readers = [node.operation for node in nodes_of(model) if id(tensor) in node.inputs]
+    if len(readers) != 1 or not isinstance(readers[0], keras.layers.Embedding):
+        raise GraphError(
+            f"the model's input '{tensor.name}' is {tensor.dtype}, expected floats, or ids for an Embedding"
+        )
+    return Column(tensor.name, "id", readers[0].input_dim, readers[0].output_dim, 0.0, 1.0)
 
 
 def mlp_on_image(units: Iterable[int], dropout: float, *, size: Size, channels: int) -> Backbone:

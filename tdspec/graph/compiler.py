@@ -7,20 +7,24 @@ Leaves out: building and cutting a side (`sides.py`), loading weights (`weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
 from tdspec.graph.codecs import Codec, StateShape, decoder, encoder, identity_encoder
-from tdspec.graph.distances import TASK_LOSSES
 from tdspec.graph.distiller import Distiller
 from tdspec.graph.layouts import VECTOR, Layout
-from tdspec.graph.methods import Conversation, Side, Term, comparisons, unfold
-from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, placed, whole_model
+from tdspec.graph.methods import Conversation, Side, unfold
+from tdspec.graph.places import placed
+from tdspec.graph.predictions import TASK_LOSSES
+from tdspec.graph.projection import OrthogonalProjection
+from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, whole_model
+from tdspec.graph.sides_text import check_texts
+from tdspec.graph.terms import CONSTANT, Schedule, Term, comparisons
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
-from tdspec.spec.checks import TERMS
+from tdspec.spec.checks import LOGIT_TERMS, MESSAGE_METHODS, TERMS
 from tdspec.spec.load import Document
 
 
@@ -44,13 +48,35 @@ def terms_of(spec: spec_model.Spec) -> tuple[Term, ...]:
         if not loss.weight or not target:
             continue
         distance, options = _distance(spec.task.type, name, loss)
-        terms.append(Term(name, float(loss.weight), distance, target, prediction, options))
+        schedule = CONSTANT if name == "task" else Schedule(loss.schedule, loss.warmup)
+        term = Term(name, float(loss.weight), distance, target, prediction, options, schedule=schedule)
+        if isinstance(loss, spec_model.StateLoss):
+            term = replace(term, detach=loss.detach)
+        if name == "interaction" and spec.losses.interaction.iteration_weights:
+            # low and high of one iteration weigh the same
+            weights = tuple(weight for weight in spec.losses.interaction.iteration_weights for _ in range(2))
+            term = replace(term, pair_weights=weights)
+        terms.append(replace(term, given={"label": ("label",)}) if name == "nkd" else term)
     return tuple(terms)
+
+
+# How each term is measured where the spec leaves no choice, and the words of its loss that are the distance's options.
+FIXED_DISTANCES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "dist": ("dist", ("temperature", "intra")),
+    "nkd": ("nkd", ("temperature", "non_target")),
+    "vkd": ("standardized_l2", ()),
+    "relational": ("relational", ("distances", "angles")),
+    "attention": ("attention", ()),
+    "manifold": ("manifold", ("intra", "inter")),
+}
 
 
 def _distance(task_type: str, name: str, loss: Any) -> tuple[str, dict[str, float]]:
     if name == "task":
         return TASK_LOSSES[task_type][0], {}
+    if name in FIXED_DISTANCES:
+        distance, options = FIXED_DISTANCES[name]
+        return distance, {option: float(getattr(loss, option)) for option in options}
     if name != "logit":
         return loss.distance, {}
     if loss.distance == "l2" or (loss.distance == "auto" and task_type == "regression"):
@@ -65,6 +91,16 @@ def _message_layout(positions: Any, student: CutModel) -> Layout:
     if positions == "auto":
         return student.state(student.high).layout  # type: ignore[arg-type]
     return Layout(tuple(positions), tuple(positions))
+
+
+def _codecs_of(
+    document: Document, terms: tuple[Term, ...], student: CutModel, teacher: CutModel
+) -> tuple[Codec, Codec] | tuple[None, None]:
+    """E and D of both sides where the method has messages."""
+    if document.spec.method not in MESSAGE_METHODS:
+        return None, None
+    with placed(document, "communication"):
+        return _codecs(document.spec.communication, document.spec.method, terms, student, teacher)
 
 
 def _codecs(
@@ -124,20 +160,19 @@ def _build(document: Document, describe: Describe) -> Compiled:
         whole = whole_model(document, "teacher", describe)
         whole.model.trainable = whole.graph.trainable = False
         teacher = cut_model(document, "teacher", whole)
-        _require_prediction(document, terms, teacher, student)
-    if any(term.distance == "relative_l2" for term in terms) and spec.data.batch_size < 2:
-        raise document.error("data.batch_size", "distance relative_l2 needs at least 2 examples in a batch")
+        _require_fit(document, terms, teacher, student)
     inputs = _joint_inputs(document, student, teacher)
-    codecs: tuple[Codec | None, Codec | None] = (None, None)
-    if student.segments is not None and teacher is not None:
-        with placed(document, "communication"):
-            codecs = _codecs(spec.communication, spec.method, terms, student, teacher)
+    codecs = (None, None) if teacher is None else _codecs_of(document, terms, student, teacher)
+    projection = _projection(terms, teacher)
     conversation = Conversation(
         inputs,
         _participant(student, codecs[0]),
         None if teacher is None else _participant(teacher, codecs[1]),
         teacher_asks_itself=spec.method == "one_way_control",
+        projection=projection,
+        detach=spec.communication.detach,
     )
+    terms = _masked(document, terms, conversation, student, teacher)
     distiller = Distiller(
         inputs,
         unfold(conversation, terms),
@@ -149,22 +184,76 @@ def _build(document: Document, describe: Describe) -> Compiled:
         teacher_segments=None if teacher is None else teacher.segments,
         student_codec=codecs[0],
         teacher_codec=codecs[1],
+        projection=projection,
         name="distiller",
     )
     return Compiled(document, distiller, student, teacher, num_classes_of(document, describe(document)))
 
 
+def _masked(
+    document: Document, terms: tuple[Term, ...], conversation: Conversation, student: CutModel, teacher: CutModel | None
+) -> tuple[Term, ...]:
+    """The terms that compare states of a text, told which positions are padding."""
+    mask = next((side.whole.mask for side in (student, teacher) if side is not None and side.whole.mask), "")
+    state_terms = [term for term in terms if term.name not in {"task", *LOGIT_TERMS}]
+    if not mask or not state_terms:
+        return terms
+    num_positions = conversation.inputs[mask].shape[1]
+    shapes = [tuple(conversation[name].shape) for term in state_terms for name in (*term.target, *term.prediction)]
+    if any(len(shape) != 3 or shape[1] != num_positions for shape in shapes):
+        message = "a text's states are compared token by token: elsewhere padding would count"
+        hint = "write message.positions: auto, and cut both models where their states are sequences"
+        raise document.error("communication.message.positions", message, hint)
+    return tuple(
+        replace(term, given={**term.given, "mask": (mask,) * len(term.target)}) if term in state_terms else term
+        for term in terms
+    )
+
+
+# Distances that compare an example with the others of its batch.
+ACROSS_THE_BATCH = ("relative_l2", "standardized_l2", "dist", "relational", "manifold")
+
+
+def _require_batch(document: Document, terms: tuple[Term, ...]) -> None:
+    across = [term.distance for term in terms if term.distance in ACROSS_THE_BATCH]
+    if across and document.spec.data.batch_size < 2:
+        raise document.error("data.batch_size", f"distance {across[0]} needs at least 2 examples in a batch")
+
+
 def _participant(side: CutModel, codec: Codec | None) -> Side | keras.Model:
-    return side.whole.model if side.segments is None else Side(side.segments, codec)
+    if side.segments is None or side.low is None or side.high is None:
+        return side.whole.model
+    return Side(side.segments, (side.state(side.low).layout, side.state(side.high).layout), codec)
 
 
-def _require_prediction(document: Document, terms: tuple[Term, ...], teacher: CutModel, student: CutModel) -> None:
-    if not any(term.name == "logit" for term in terms):
+def _projection(terms: tuple[Term, ...], teacher: CutModel | None) -> OrthogonalProjection | None:
+    """From the student's high state to the teacher's width, where a term asks for it."""
+    if teacher is None or teacher.high is None or not any(term.name == "vkd" for term in terms):
+        return None
+    return OrthogonalProjection(teacher.state(teacher.high).dim, name="student_projection")
+
+
+def _require_positions(document: Document, student: CutModel) -> None:
+    for word, point in (("low", student.low), ("high", student.high)):
+        if point is not None and not student.state(point).layout.axes:
+            message = f"'{point.name}' is one vector, expected positions, since the method compares maps over them"
+            raise document.error(f"student.cut.{word}", message, "cut where the state is a sequence or a grid")
+
+
+def _require_fit(document: Document, terms: tuple[Term, ...], teacher: CutModel, student: CutModel) -> None:
+    _require_batch(document, terms)
+    check_texts(document, student.whole, teacher.whole)
+    if any(term.name == "attention" for term in terms):
+        _require_positions(document, student)
+    asking = [term.name for term in terms if term.name in LOGIT_TERMS]
+    if not asking:
         return
     own, wanted = (tuple(side.whole.model.output.shape) for side in (teacher, student))
     if not teacher.whole.has_prediction or own != wanted:
         message = f"the teacher's prediction has shape {own}, the student's {wanted}"
-        raise document.error("losses.logit", message, "a logit loss needs a teacher of the same task and classes")
+        raise document.error(
+            f"losses.{asking[0]}", message, "a logit loss needs a teacher of the same task and classes"
+        )
 
 
 def _joint_inputs(document: Document, student: CutModel, teacher: CutModel | None) -> dict[str, keras.KerasTensor]:

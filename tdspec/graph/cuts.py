@@ -9,50 +9,24 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import keras
 
 from tdspec.errors import GraphError
-from tdspec.graph.walk import Node, is_block, nodes_between, nodes_of
-
-# Names by which convolutional families mark the layers of one block: stack0_block1_..., block2a_..., expanded_conv/...
-BLOCK_NAME = re.compile(r"^(.*(?:block|expanded_conv|unit|cell|stage|layer)_?\d+[a-z]?|expanded_conv)(?=[_/])")
-
-# Layers that mark blocks: merges of branches, and depthwise convolutions.
-_BRANCHING = re.compile(r"^(Add|Multiply|Concatenate)$|Depthwise|Separable")
-
-# What belongs to the hidden layer before it: normalisation and activation, but not pooling or reshaping.
-TRAILING = re.compile(r"Normalization$|^Activation$|ReLU|^Re[lL]u|^[GES]?eLU|^Softmax$|^Gelu$|^Silu$|LeakyReLU")
-
-
-@dataclass(frozen=True)
-class CutPoint:
-    """A tensor through which everything flows.
-
-    Attributes:
-        number: which hidden layer ends here, from 1, or None.
-        name, kind: the layer that makes it and its class.
-        tensor: the KerasTensor, (batch, ...).
-        position: index of the node in `nodes_of(model)`.
-    """
-
-    number: int | None
-    name: str
-    kind: str
-    tensor: keras.KerasTensor
-    position: int
-
-    @property
-    def shape(self) -> tuple[int | None, ...]:
-        return tuple(self.tensor.shape)
+from tdspec.graph.adapters import role_of
+from tdspec.graph.numbering import CutPoint as CutPoint
+from tdspec.graph.numbering import hidden_layers
+from tdspec.graph.walk import Node, between, has_kernel, nodes_between, nodes_of
 
 
 @dataclass(frozen=True)
 class Segments:
     """A model in three parts; `upper(middle(lower(x)))` is the model.
 
-    Inputs that inner layers read directly (padding masks) are handed to each part behind its state, as in `sides`.
+    Inputs that inner layers read directly are `sides`: padding masks, and what masks or positions are computed from.
+    The middle and the upper part take those they read behind their state, in this order, as inputs of the same name.
     """
 
     lower: keras.Model
@@ -61,27 +35,42 @@ class Segments:
     sides: tuple[str, ...]
 
 
-def _is_side(node: Node) -> bool:
-    return node.is_input and "mask" in node.name
+# Inputs that say which positions there are, not what stands in them.
+_SIDE_INPUT = re.compile(r"mask|position")
 
 
-def _last_uses(nodes: tuple[Node, ...], outputs: list[keras.KerasTensor]) -> dict[int, int]:
-    uses = {tensor: position for position, node in enumerate(nodes) for tensor in node.inputs}
+def _last_uses(nodes: tuple[Node, ...], outputs: list[keras.KerasTensor], flowing: set[int]) -> dict[int, int]:
+    """Where each tensor is last read by what flows on; who computes a mask or positions from it does not count."""
+    uses = {
+        tensor: position
+        for position, node in enumerate(nodes)
+        if flowing.intersection(node.outputs)
+        for tensor in node.inputs
+    }
     return uses | {id(tensor): len(nodes) for tensor in outputs}
 
 
 def _flowing(nodes: tuple[Node, ...]) -> set[int]:
-    """Ids of the tensors that depend on an input which is no mask."""
+    """Ids of the tensors that carry what the model reads: neither masks nor positions.
+
+    Whatever is computed from mask inputs alone is a mask, so is every tensor of truth values (a mask that is computed
+    from token ids), and a layer of positions reads only the shape of its input.
+    """
+    inputs = [node for node in nodes if node.is_input]
+    read = [node for node in inputs if not _SIDE_INPUT.search(node.name)] or inputs
     flowing: set[int] = set()
     for node in nodes:
-        if (node.is_input and not _is_side(node)) or flowing.intersection(node.inputs):
-            flowing.update(node.outputs)
+        if node.is_input:
+            flowing.update(node.outputs if node in read else ())
+        elif flowing.intersection(node.inputs) and role_of(node.operation) != "positions":
+            flowing.update(id(tensor) for tensor in node.tensors if str(tensor.dtype) != "bool")
     return flowing
 
 
 def _crossings(model: keras.Model, nodes: tuple[Node, ...]) -> list[frozenset[int]]:
     """For each position, the tensors made up to there that are still read after it."""
-    last, flowing = _last_uses(nodes, model.outputs), _flowing(nodes)
+    flowing = _flowing(nodes)
+    last = _last_uses(nodes, model.outputs, flowing)
     # an input that is only read later has to be carried past every cut before
     alive = {
         tensor for node in nodes if node.is_input for tensor in node.outputs if tensor in flowing and tensor in last
@@ -120,57 +109,9 @@ def clean_cuts(model: keras.Model, features: keras.KerasTensor, *, own_head: boo
     ]
     end = next(position for position, node in enumerate(nodes) if id(features) in node.outputs)
     inside = [point for point in points if point.position < end or (point.position == end and not own_head)]
-    hidden = _hidden_layers(nodes, inside)
+    hidden = hidden_layers(nodes, inside)
     numbers = {point.position: number for number, point in enumerate(hidden, start=1)}
     return tuple(replace(point, number=numbers.get(point.position)) for point in points)
-
-
-def _hidden_layers(nodes: tuple[Node, ...], points: list[CutPoint]) -> list[CutPoint]:
-    """The cut points that end a hidden layer: transformer blocks, else named blocks, else layers with weights."""
-    blocks = [point for point in points if is_block(nodes[point.position].operation)]
-    return blocks or _named_blocks(nodes, points) or _weighted_layers(nodes, points)
-
-
-def _named_blocks(nodes: tuple[Node, ...], points: list[CutPoint]) -> list[CutPoint]:
-    """The ends of residual and inverted-bottleneck blocks by their names; none for a plain chain."""
-    if not any(_BRANCHING.search(type(node.operation).__name__) for node in nodes):
-        return []
-    keys = [BLOCK_NAME.match(node.name) for node in nodes]
-    members: dict[str, int] = {}
-    for key in keys:
-        if key:
-            members[key[1]] = members.get(key[1], 0) + 1
-    ends: dict[str, CutPoint] = {}
-    for point in points:
-        key = keys[point.position]
-        if key and members[key[1]] > 1:
-            ends[key[1]] = point
-    return list(ends.values()) if len(ends) > 1 else []
-
-
-def _weighted_layers(nodes: tuple[Node, ...], points: list[CutPoint]) -> list[CutPoint]:
-    """The ends of regions that hold a kernel; only those that branch where there are several (residual blocks)."""
-    plain, branched, start = [], [], 0
-    for index, point in enumerate(points):
-        region = nodes[start : point.position + 1]
-        start = point.position + 1
-        kernels = sum(_has_kernel(node) for node in region)
-        if not kernels:
-            continue
-        plain.append(_extended(points, index))
-        if kernels > 1 or len(region) > 2:
-            branched.append(_extended(points, index))
-    return branched if len(branched) > 1 else plain
-
-
-def _has_kernel(node: Node) -> bool:
-    return getattr(node.operation, "kernel", None) is not None and not node.name.endswith("embedding")
-
-
-def _extended(points: list[CutPoint], index: int) -> CutPoint:
-    while index + 1 < len(points) and TRAILING.search(points[index + 1].kind):
-        index += 1
-    return points[index]
 
 
 def find_cut(model: keras.Model, points: tuple[CutPoint, ...], wanted: int | str) -> CutPoint:
@@ -185,7 +126,7 @@ def find_cut(model: keras.Model, points: tuple[CutPoint, ...], wanted: int | str
         GraphError: there is no such hidden layer or layer, it is called several times, or it is no clean cut.
     """
     if isinstance(wanted, int):
-        return _by_number(points, wanted)
+        return _by_number(model, points, wanted)
     found = [point for point in points if point.name == wanted]
     if len(found) == 1:
         return found[0]
@@ -199,12 +140,26 @@ def find_cut(model: keras.Model, points: tuple[CutPoint, ...], wanted: int | str
     raise _unclean(model, nodes, points, calls[0])
 
 
-def _by_number(points: tuple[CutPoint, ...], wanted: int) -> CutPoint:
+def _by_number(model: keras.Model, points: tuple[CutPoint, ...], wanted: int) -> CutPoint:
     hidden = [point for point in points if point.number is not None]
     if wanted > len(hidden):
         hint = f"write 1 to {len(hidden)}" if hidden else "write the name of a layer"
-        raise GraphError(f"there is no hidden layer {wanted}, found {len(hidden)} of them", hint)
+        tangle = _tangle(nodes_of(model), points)
+        raise GraphError(
+            f"there is no hidden layer {wanted}, found {len(hidden)} of them", "; ".join(filter(None, (hint, tangle)))
+        )
     return hidden[wanted - 1]
+
+
+def _tangle(nodes: tuple[Node, ...], points: tuple[CutPoint, ...]) -> str:
+    """What stands between two clean cuts where that is half of the network or more, such as NASNet's cells."""
+    kernels = [has_kernel(node.operation) for node in nodes]
+    ends = [-1, *(point.position for point in points)]
+    start, end = max(pairwise(ends), key=lambda pair: sum(kernels[pair[0] + 1 : pair[1] + 1]), default=(-1, -1))
+    inside = sum(kernels[start + 1 : end + 1])
+    if inside < 8 or 2 * inside < sum(kernels):
+        return ""
+    return f"between '{nodes[start].name}' and '{nodes[end].name}' it flows several ways at once, so nothing is clean"
 
 
 def _unclean(model: keras.Model, nodes: tuple[Node, ...], points: tuple[CutPoint, ...], position: int) -> GraphError:
@@ -242,9 +197,8 @@ def split(model: keras.Model, low: CutPoint, high: CutPoint, *, prefix: str) -> 
     """
     if low.position > high.position:
         raise GraphError(f"low ('{low.name}') comes after high ('{high.name}')", "low is the earlier one")
-    masks = {name: tensor for name, tensor in model.input.items() if "mask" in name}
-    sides = tuple(name for name, tensor in masks.items() if _reaches(low.tensor, model.outputs, tensor))
-    side_tensors = [masks[name] for name in sides]
+    sides = tuple(name for name, tensor in model.input.items() if _reaches(low.tensor, model.outputs, tensor))
+    side_tensors = [model.input[name] for name in sides]
 
     def part(name: str, start: keras.KerasTensor, end: Any) -> keras.Model:
         if start is end:
@@ -253,10 +207,10 @@ def split(model: keras.Model, low: CutPoint, high: CutPoint, *, prefix: str) -> 
                 [entry], keras.layers.Identity(name=f"{prefix}_{name}_identity")(entry), name=f"{prefix}_{name}"
             )
         used = [tensor for tensor in side_tensors if _reaches(start, [end], tensor)]
-        return keras.Model([start, *used], end, name=f"{prefix}_{name}")
+        return between([start], used, end, name=f"{prefix}_{name}")
 
     lower = keras.Model(model.input, low.tensor, name=f"{prefix}_lower")
-    return Segments(lower, part("middle", low.tensor, high.tensor), part("upper", high.tensor, model.output), sides)
+    return Segments(lower, part("middle", low.tensor, high.tensor), part("upper", high.tensor, model.outputs[0]), sides)
 
 
 def _reaches(start: keras.KerasTensor, ends: list[keras.KerasTensor], source: keras.KerasTensor) -> bool:

@@ -1,28 +1,31 @@
-"""Distances between a target and a prediction: pure, unreduced, one value an example.
+"""Distances between two states or messages: pure, unreduced, one value an example.
 
-In: two tensors (batch, ...) of the same shape. Out: float32 (batch,). `DISTANCES` names those a spec can choose,
-`TASK_LOSSES` those the label decides; `FORMULAS` says each in one line, as `plan.json` lists it.
-Leaves out: the mean over examples and the sum over replicas, which the Distiller does once for all.
+In: a target and a prediction (batch, ..., dim) of the same shape, and which of their positions count. Out: float32
+(batch,). Those that take any shape serve predictions (batch, outputs) too. `DISTANCES` names them.
+Leaves out: what only predictions have (`predictions.py`), relations between examples (`relations.py`), and the mean
+over examples, which the Distiller takes once for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
-import keras
 from keras import ops
+
+from tdspec.graph.across import ALONE, TINY, Across
 
 Tensor = Any
 Distance = Callable[..., Tensor]
 
 
-def sum_over_batch(values: Tensor) -> Tensor:
-    """Sum (batch, ...) over its first axis: what "across the batch" means on one device."""
-    return ops.sum(values, axis=0)
+def same_shape(target: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32.
 
-
-def _float32(target: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
+    Raises:
+        ValueError: the shapes differ, where they are known.
+    """
     if len(target.shape) != len(prediction.shape) or any(
         None not in (a, b) and a != b for a, b in zip(target.shape, prediction.shape, strict=True)
     ):
@@ -30,123 +33,169 @@ def _float32(target: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
     return ops.cast(target, "float32"), ops.cast(prediction, "float32")
 
 
-def _each_example(values: Tensor) -> Tensor:
-    """(batch, ...) -> (batch, features), the batch axis kept even where its size is unknown."""
-    size = 1
-    for dim in values.shape[1:]:
-        size *= dim
-    return ops.reshape(values, (-1, size))
+def by_position(state: Tensor) -> Tensor:
+    """(batch, ..., dim) -> float32 (batch, positions, dim); a vector is one position."""
+    return ops.reshape(ops.cast(state, "float32"), (-1, prod(state.shape[1:-1]), state.shape[-1]))
 
 
-def l2(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch) -> Tensor:
-    """Mean squared error of each example (the paper's L2, arXiv 2310.03188).
+def position_weights(state: Tensor, mask: Tensor | None) -> Tensor:
+    """1 for each position that counts, 0 for padding.
 
     Args:
-        target, prediction: (batch, ...), equal shapes.
-        across: unused; every distance takes it.
+        state: (batch, positions, dim).
+        mask: (batch, positions), or None where all count.
 
     Returns:
-        (batch,) float32.
+        float32 (batch, positions).
     """
-    target, prediction = _float32(target, prediction)
-    # mean over all but the batch of (t - p)^2
-    return ops.mean(_each_example(ops.square(target - prediction)), axis=1)
+    return ops.ones_like(state[..., 0]) if mask is None else ops.cast(mask, "float32")
 
 
-def relative_l2(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch) -> Tensor:
-    """Squared error over the target's variance across the batch: 1 - R^2, scale-free.
-
-    The gradient flows through the variance too, so that shrinking the target gains nothing.
-
-    Args:
-        target, prediction: (batch, ...), equal shapes.
-        across: sums (batch, ...) over the whole batch, on all replicas.
-
-    Returns:
-        (batch,) float32, whose mean is sum (t - p)^2 / sum (t - mean t)^2, both sums over examples and features.
-    """
-    target, prediction = _float32(target, prediction)
-    target, prediction = _each_example(target), _each_example(prediction)
-    count = across(ops.ones_like(target[:, :1]))
-    centred = target - across(target) / count
-    variance = ops.sum(across(ops.square(centred)) / count)
-    # (batch,): sum over features of (t - p)^2, over the summed variance
-    return ops.sum(ops.square(target - prediction), axis=1) / (variance + keras.config.epsilon())
+def mean_over_positions(values: Tensor, weights: Tensor) -> Tensor:
+    """(batch, positions, ...), weights that broadcast to it -> (batch, ...); 0 where no position counts."""
+    return ops.sum(values * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), TINY)
 
 
-def kl(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch, temperature: float = 1.0) -> Tensor:
-    """T^2 KL(softmax(target / T) || softmax(prediction / T)) of logits (Hinton et al. 2015, arXiv 1503.02531).
+def _positionwise(function: Callable[..., Tensor]) -> Distance:
+    """A distance from one between two vectors (..., dim): its mean over the positions that count."""
 
-    Args:
-        target, prediction: logits (batch, classes).
-        temperature: T.
+    def distance(
+        target: Tensor, prediction: Tensor, *, across: Across = ALONE, mask: Tensor | None = None, **options: float
+    ) -> Tensor:
+        target, prediction = same_shape(target, prediction)
+        target, prediction = by_position(target), by_position(prediction)
+        return mean_over_positions(function(target, prediction, **options), position_weights(target, mask))
 
-    Returns:
-        (batch,) float32, in nats times T^2.
-    """
-    target, prediction = _float32(target, prediction)
+    distance.__doc__, distance.__name__ = function.__doc__, function.__name__.strip("_")
+    return distance
+
+
+def _l2(target: Tensor, prediction: Tensor) -> Tensor:
+    """Mean over positions and features of (target - prediction)^2 (the paper's L2, arXiv 2310.03188)."""
+    return ops.mean(ops.square(target - prediction), axis=-1)
+
+
+def huber(error: Tensor) -> Tensor:
+    """0.5 e^2 where |e| < 1, else |e| - 0.5, element by element."""
+    error = ops.abs(error)
+    quadratic = ops.minimum(error, 1.0)
+    return 0.5 * ops.square(quadratic) + error - quadratic
+
+
+def _smooth_l1(target: Tensor, prediction: Tensor) -> Tensor:
+    """Mean over positions and features of Huber's function at 1 (Girshick 2015, arXiv 1504.08083, equation 3)."""
+    return ops.mean(huber(target - prediction), axis=-1)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors (..., dim) over their length; 0 stays 0. Its gradient is finite everywhere."""
+    return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + TINY)
+
+
+def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """(..., dim) x (..., dim) -> (...), from -1 to 1; 0 where one is 0."""
+    return ops.sum(unit(a) * unit(b), axis=-1)
+
+
+def _cosine(target: Tensor, prediction: Tensor) -> Tensor:
+    """Mean over positions of 1 - cosine of the angle between the two vectors of features."""
+    return 1.0 - cosine_similarity(target, prediction)
+
+
+def pearson_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """(..., dim) x (..., dim) -> (...): the correlation over the last axis."""
+    return cosine_similarity(a - ops.mean(a, axis=-1, keepdims=True), b - ops.mean(b, axis=-1, keepdims=True))
+
+
+def _pearson(target: Tensor, prediction: Tensor) -> Tensor:
+    """Mean over positions of 1 - Pearson's correlation of the features (Huang 2022, arXiv 2205.10536)."""
+    return 1.0 - pearson_correlation(target, prediction)
+
+
+def _divergence(target: Tensor, prediction: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """T^2 KL(softmax(target / T) || softmax(prediction / T)), in nats times T^2 (Hinton 2015, arXiv 1503.02531)."""
     log_p = ops.log_softmax(target / temperature, axis=-1)
     log_q = ops.log_softmax(prediction / temperature, axis=-1)
     return temperature**2 * ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-def binary_kl(
-    target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch, temperature: float = 1.0
-) -> Tensor:
-    """T^2 times the KL divergence of independent yes/no predictions, averaged over them.
+l2 = _positionwise(_l2)
+smooth_l1 = _positionwise(_smooth_l1)
+cosine = _positionwise(_cosine)
+pearson = _positionwise(_pearson)
+kl = _positionwise(_divergence)
+
+
+def relative_l2(target: Tensor, prediction: Tensor, *, across: Across = ALONE, mask: Tensor | None = None) -> Tensor:
+    """Squared error over the target's variance across the batch: 1 - R^2, scale-free.
+
+    The gradient flows through the variance too, so that shrinking the target gains nothing.
 
     Args:
-        target, prediction: logits (batch, outputs).
-        temperature: T.
+        target, prediction: (batch, ..., dim), equal shapes.
+        across: reaches the whole batch, on all replicas.
+        mask: (batch, positions), 0 for padding; None: all count.
 
     Returns:
-        (batch,) float32, in nats times T^2.
+        (batch,) float32, whose mean is sum (t - p)^2 / sum (t - mean t)^2, both sums over examples, positions and
+        features, the mean over the examples.
     """
-    target, prediction = _float32(target, prediction)
-    target, prediction = target / temperature, prediction / temperature
-    p = ops.sigmoid(target)
-    # log p = -softplus(-z), log (1 - p) = -softplus(z)
-    yes = p * (ops.softplus(-prediction) - ops.softplus(-target))
-    no = (1 - p) * (ops.softplus(prediction) - ops.softplus(target))
-    return temperature**2 * ops.mean(yes + no, axis=-1)
+    target, prediction = same_shape(target, prediction)
+    target, prediction = by_position(target), by_position(prediction)
+    weights = position_weights(target, mask)[..., None]
+    centred = (target - across.mean(target, weights)) * weights
+    num_examples = across.sum(ops.ones_like(target[:, 0, 0]))
+    variance = ops.sum(across.sum(ops.square(centred))) / num_examples
+    # (batch,): sum over positions and features of (t - p)^2, over the summed variance
+    return ops.sum(ops.square(target - prediction) * weights, axis=(1, 2)) / (variance + TINY)
 
 
-def cross_entropy(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch) -> Tensor:
-    """Cross-entropy of class numbers (batch,) against logits (batch, classes), in nats: (batch,) float32."""
-    log_q = ops.log_softmax(ops.cast(prediction, "float32"), axis=-1)
-    # (batch, 1) is as good as (batch,), and would be broadcast to (batch, batch) if it were let through
-    target = ops.reshape(target, (-1,))
-    return -ops.sum(ops.one_hot(target, prediction.shape[-1], dtype="float32") * log_q, axis=-1)
+def standardized_l2(
+    target: Tensor, prediction: Tensor, *, across: Across = ALONE, mask: Tensor | None = None
+) -> Tensor:
+    """Mean squared error against the target standardised feature by feature over examples and positions.
+
+    The task normalisation of VkD for tasks that discriminate (Miles 2024, arXiv 2403.06213, section 3.2).
+
+    Args:
+        target, prediction: (batch, ..., dim), equal shapes.
+        across: reaches the whole batch, on all replicas.
+        mask: (batch, positions), 0 for padding; None: all count.
+
+    Returns:
+        (batch,) float32.
+    """
+    target, prediction = same_shape(target, prediction)
+    target, prediction = by_position(target), by_position(prediction)
+    weights = position_weights(target, mask)
+    count = ops.maximum(ops.sum(across.sum(weights)), TINY)
+
+    def mean(values: Tensor) -> Tensor:
+        return ops.sum(across.sum(values * weights[..., None]), axis=0) / count
+
+    centred = target - mean(target)
+    standardized = centred * ops.rsqrt(mean(ops.square(centred)) + 1e-6)
+    return mean_over_positions(ops.mean(ops.square(standardized - prediction), axis=-1), weights)
 
 
-def binary_cross_entropy(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch) -> Tensor:
-    """Mean cross-entropy of 0/1 labels (batch,) or (batch, outputs) against logits (batch, outputs): (batch,)."""
-    logits = ops.cast(prediction, "float32")
-    labels = ops.reshape(ops.cast(target, "float32"), (-1, prediction.shape[-1]))
-    return ops.mean(ops.softplus(logits) - labels * logits, axis=-1)
-
-
-def squared_error(target: Tensor, prediction: Tensor, *, across: Distance = sum_over_batch) -> Tensor:
-    """Squared error of numbers (batch,) against predictions (batch, 1): (batch,) float32."""
-    labels = ops.reshape(ops.cast(target, "float32"), (-1, 1))
-    return ops.mean(ops.square(labels - ops.cast(prediction, "float32")), axis=-1)
-
-
-DISTANCES: dict[str, Distance] = {"l2": l2, "relative_l2": relative_l2, "kl": kl, "binary_kl": binary_kl}
-
-TASK_LOSSES: dict[str, tuple[str, Distance]] = {
-    "classification": ("cross_entropy", cross_entropy),
-    "regression": ("squared_error", squared_error),
-    "binary": ("binary_cross_entropy", binary_cross_entropy),
-    "multilabel": ("binary_cross_entropy", binary_cross_entropy),
+DISTANCES: dict[str, Distance] = {
+    "l2": l2,
+    "relative_l2": relative_l2,
+    "smooth_l1": smooth_l1,
+    "cosine": cosine,
+    "pearson": pearson,
+    "kl": kl,
+    "standardized_l2": standardized_l2,
 }
 
 FORMULAS: dict[str, str] = {
     "l2": "mean over examples, positions and features of (target - prediction)^2",
     "relative_l2": "sum of (target - prediction)^2 / sum of (target - its batch mean)^2",
-    "kl": "mean over examples of T^2 sum p log(p / q), p = softmax(target / T), q = softmax(prediction / T)",
-    "binary_kl": "mean over examples and outputs of T^2 KL(sigmoid(target / T) || sigmoid(prediction / T))",
-    "cross_entropy": "weighted mean over examples of -log softmax(prediction)[target]",
-    "squared_error": "weighted mean over examples of (target - prediction)^2",
-    "binary_cross_entropy": "weighted mean over examples and outputs of -log of the probability of the label",
+    "smooth_l1": "mean over examples, positions and features of 0.5 e^2 where |e| < 1, else |e| - 0.5, "
+    "e = target - prediction",
+    "cosine": "mean over examples and positions of 1 - cosine of target and prediction over features",
+    "pearson": "mean over examples and positions of 1 - correlation of target and prediction over features",
+    "kl": "mean over examples and positions of T^2 sum p log(p / q), p = softmax(target / T), "
+    "q = softmax(prediction / T)",
+    "standardized_l2": "mean of (z - prediction)^2, z = target minus its mean over its deviation, by feature",
 }

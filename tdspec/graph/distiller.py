@@ -12,13 +12,15 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tdspec.graph.across import REPLICAS
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
-from tdspec.graph.distances import DISTANCES, TASK_LOSSES
-from tdspec.graph.methods import Term
+from tdspec.graph.predictions import TASK_LOSSES
+from tdspec.graph.terms import DISTANCES, Schedule, Term
 
 Tensor = Any
 
@@ -44,13 +46,11 @@ TASK_METRICS: dict[str, tuple[Callable[[], keras.metrics.Metric], bool]] = {
 }
 
 
-def sum_over_replicas(values: Tensor) -> Tensor:
-    """Sum (batch, ...) over the batch and over all replicas, gradient included."""
-    total = ops.sum(values, axis=0)
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return total
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, total)
+# The share of a run that is done, from 0 to 1, and that of its warm-up -> the factor of a weight.
+SCHEDULES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "linear_warmup": lambda done, warmup: ops.minimum(done / warmup, 1.0),
+    "cosine": lambda done, warmup: 0.5 * (1.0 + ops.cos(np.pi * ops.minimum(done, 1.0))),
+}
 
 
 class Distiller(keras.Model):
@@ -68,6 +68,7 @@ class Distiller(keras.Model):
         teacher: features -> prediction or features, frozen here; None without one.
         student_segments, teacher_segments: the models in three parts; None where not cut.
         student_codec, teacher_codec: E and D of each side; None where the method has none.
+        projection: of the student's high state; None where the method has none.
 
     Attributes:
         term_factors: by term a scalar beside its weight, 1 unless the terms are balanced.
@@ -86,6 +87,7 @@ class Distiller(keras.Model):
         teacher_segments: Segments | None,
         student_codec: Codec | None,
         teacher_codec: Codec | None,
+        projection: keras.layers.Layer | None,
         name: str,
     ):
         super().__init__(inputs=dict(inputs), outputs=dict(tensors), name=name)
@@ -95,11 +97,14 @@ class Distiller(keras.Model):
         self.teacher = teacher
         self.student_segments, self.teacher_segments = student_segments, teacher_segments
         self.student_codec, self.teacher_codec = student_codec, teacher_codec
+        self.projection = projection
+        self.total_steps: int | None = None
         self.term_factors = {
             term.name: keras.Variable("ones", (), dtype="float32", trainable=False, name=f"{term.name}_factor")
             for term in terms
         }
         self._features = tuple(student.input)
+        self._labelled = frozenset(term.name for term in terms if term.needs_label)
         self._distances = {term.name: self._distance(term) for term in terms}
         self._term_means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self._distances)}
         make_metric, self.more_is_better = TASK_METRICS[task_type]
@@ -111,7 +116,7 @@ class Distiller(keras.Model):
 
     def _distance(self, term: Term) -> Callable[..., Tensor]:
         function = TASK_LOSSES[self.task_type][1] if term.name == "task" else DISTANCES[term.distance]
-        return partial(function, across=sum_over_replicas, **term.options)
+        return partial(function, across=REPLICAS, **term.options)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -123,13 +128,18 @@ class Distiller(keras.Model):
         """The figure the task is judged by."""
         return self._task_metric
 
-    def compile(self, optimizer: Any = "adam", **options: Any) -> None:
+    def compile(self, optimizer: Any = "adam", *, total_steps: int | None = None, **options: Any) -> None:
         """Configure training; losses and metrics are the spec's and cannot be given.
 
         Args:
             optimizer: a Keras optimizer.
+            total_steps: how many steps the run will have; needed where a term's weight has a schedule.
             options: `run_eagerly` and `steps_per_execution`, as for keras.Model.
         """
+        scheduled = [term.name for term in self.terms if term.schedule.type != "constant"]
+        if scheduled and total_steps is None:
+            raise ValueError(f"the weight of '{scheduled[0]}' has a schedule: expected total_steps, received None")
+        self.total_steps = total_steps
         super().compile(optimizer=optimizer, jit_compile=False, **options)
         self.optimizer.build(self.trained_variables)
 
@@ -139,7 +149,7 @@ class Distiller(keras.Model):
         Args:
             tensors: what calling the Distiller returns.
             label: (batch,) or (batch, classes).
-            sample_weight: (batch,); weighs the task's term only.
+            sample_weight: (batch,); weighs the terms that need the label.
 
         Returns:
             By name, (batch,) float32; the mean over the examples of all replicas is the term.
@@ -147,11 +157,33 @@ class Distiller(keras.Model):
         known = {**tensors, "label": label}
         values = {}
         for term in self.terms:
-            distance = self._distances[term.name]
-            pairs = zip(term.target, term.prediction, strict=True)
-            value = sum(distance(known[target], known[prediction]) for target, prediction in pairs)
-            values[term.name] = value * sample_weight if term.name == "task" else value
+            value = sum(self._pair_values(term, known))
+            values[term.name] = value * sample_weight if term.needs_label else value
         return values
+
+    def _pair_values(self, term: Term, known: Mapping[str, Tensor]) -> list[Tensor]:
+        """The distance of each pair of a term, times the pair's weight."""
+        distance, values = self._distances[term.name], []
+        weights = term.pair_weights or (1.0,) * len(term.target)
+        for index, (target, prediction, weight) in enumerate(zip(term.target, term.prediction, weights, strict=True)):
+            pair = [
+                ops.stop_gradient(known[name]) if term.detach == end else known[name]
+                for end, name in (("target", target), ("prediction", prediction))
+            ]
+            given = {keyword: known[names[index]] for keyword, names in term.given.items()}
+            values.append(weight * distance(*pair, **given))
+        return values
+
+    def weight_now(self, term: Term) -> Tensor:
+        """The factor of a term at this step: its weight, times what balances it, times its schedule's."""
+        return term.weight * self.term_factors[term.name] * self._scheduled(term.schedule)
+
+    def _scheduled(self, schedule: Schedule) -> Tensor | float:
+        """The factor of a weight at this step, from 0 to 1."""
+        if schedule.type == "constant":
+            return 1.0
+        done = ops.cast(self.optimizer.iterations, "float32") / float(self.total_steps or 1)
+        return SCHEDULES[schedule.type](done, schedule.warmup)
 
     def _loss_share(self, values: Mapping[str, Tensor], sample_weight: Tensor) -> Tensor:
         """This replica's part of the objective; the parts of all replicas add up to it.
@@ -161,9 +193,10 @@ class Distiller(keras.Model):
         one = ops.ones_like(sample_weight)
         shares = []
         for term in self.terms:
-            count = sum_over_replicas(sample_weight if term.name == "task" else one)
-            weight = term.weight * self.term_factors[term.name]
-            shares.append(weight * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon()))
+            count = REPLICAS.sum(sample_weight if term.needs_label else one)
+            shares.append(
+                self.weight_now(term) * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon())
+            )
         return sum(shares)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
@@ -187,7 +220,7 @@ class Distiller(keras.Model):
         num_replicas = 1 if context is None else context.num_replicas_in_sync
         self._term_means["loss"].update_state(share * num_replicas)
         for name, value in values.items():
-            if name == "task":
+            if name in self._labelled:
                 # `value` is weighted already: the mean weighs by count, so hand it the sum over the weights.
                 self._mean_of_weighted(self._term_means[name], value, sample_weight)
             else:

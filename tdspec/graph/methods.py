@@ -1,14 +1,14 @@
-"""Methods as data: which terms each has, and the tensors the terms compare.
+"""The tensors that terms compare.
 
-In: two sides cut in segments, their codecs. Out: named tensors of one functional graph, and the `Term`s over them.
+In: two sides cut in segments, their codecs. Out: named tensors of one functional graph.
 A tensor is made when a term asks for it, and never otherwise: what only a term of weight 0 needs is not in the graph.
-Leaves out: the distances (`distances.py`), the reduction and the step (`distiller.py`).
+Leaves out: what is compared with what (`terms.py`), the reduction and the step (`distiller.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,65 +17,24 @@ from keras import ops
 
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
+from tdspec.graph.layouts import Layout, resample
+from tdspec.graph.terms import Term
 
 Tensor = Any
-STATES = ("student_low", "student_high")
-
-
-@dataclass(frozen=True)
-class Term:
-    """One term of the objective: weight * sum over pairs of distance(target, prediction).
-
-    Attributes:
-        name: under which it is logged and listed in the plan.
-        weight: its factor.
-        distance: a key of DISTANCES, or the name of the task's loss.
-        options: keyword arguments of the distance, such as temperature.
-        target, prediction: names of tensors, pair by pair; "label" is the batch's label.
-    """
-
-    name: str
-    weight: float
-    distance: str
-    target: tuple[str, ...]
-    prediction: tuple[str, ...]
-    options: Mapping[str, float] = field(default_factory=dict)
-
-
-def comparisons(name: str, iterations: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What a term compares: (targets, predictions), pair by pair (arXiv 2310.03188, equations 1 to 8).
-
-    Args:
-        name: a term.
-        iterations: K, for `interaction`.
-    """
-    fixed = {
-        "task": (("label",), ("student_prediction",)),
-        "logit": (("teacher_prediction",), ("student_prediction",)),
-        # L_MC = d(m_g, m_h); one-way feature distillation is this term alone
-        "feature": (("teacher_message",), ("student_message",)),
-        "message_consistency": (("teacher_message",), ("student_message",)),
-        # d({s_g, e_g}, D_g({s_h, e_h})): E_h is the identity, so the teacher's message is its states
-        "fitnet": (STATES, ("student_low_told", "student_high_told")),
-        # L_SC = d({s_g, e_g}, D_g(m_h)) + d({s_h, e_h}, D_h(m_g))
-        "state_consistency": (
-            (*STATES, "teacher_low", "teacher_high"),
-            ("student_low_told", "student_high_told", "teacher_low_told", "teacher_high_told"),
-        ),
-        # L_interact = sum over k of d({s_g, e_g}, D_g(m_h^k))
-        "interaction": (
-            STATES * iterations,
-            tuple(f"{state}_{k}" for k in range(1, iterations + 1) for state in STATES),
-        ),
-    }
-    return fixed[name]
 
 
 @dataclass(frozen=True)
 class Side:
-    """A model as a participant: its three segments, and how it encodes and decodes (None where it never does)."""
+    """A model as a participant.
+
+    Attributes:
+        segments: its three parts.
+        layouts: of its low and high state.
+        codec: how it encodes and decodes; None where it never does.
+    """
 
     segments: Segments
+    layouts: tuple[Layout, Layout]
     codec: Codec | None
 
 
@@ -108,6 +67,8 @@ class Conversation:
         inputs: named keras.Inputs.
         student, teacher: a `Side`, or the whole model inputs -> prediction where it is not cut; None: no teacher.
         teacher_asks_itself: the teacher interprets its own message instead of the student's (one_way_control).
+        projection: the student's high state -> as wide as the teacher's; None where no term asks for it.
+        detach: "question" or "answer" or both: a message through which no gradient flows back to who sent it.
     """
 
     def __init__(
@@ -117,15 +78,21 @@ class Conversation:
         teacher: Any,
         *,
         teacher_asks_itself: bool,
+        projection: keras.layers.Layer | None = None,
+        detach: tuple[str, ...] = (),
     ):
         self.inputs = dict(inputs)
         self.student, self.teacher = student, teacher
         self.teacher_asks_itself = teacher_asks_itself
+        self.projection, self.detach = projection, detach
         self.tensors: dict[str, keras.KerasTensor] = {}
-        self._decoded: dict[tuple[str, str], list[keras.KerasTensor]] = {}
+        self._decoded: dict[tuple[str, str, bool], list[keras.KerasTensor]] = {}
         self._in_inference: dict[str, InInference] = {}
 
     def __getitem__(self, name: str) -> keras.KerasTensor:
+        if name in self.inputs:
+            # an input that a distance reads, such as a padding mask
+            self.tensors[name] = ops.cast(self.inputs[name], "float32")
         if name not in self.tensors:
             stem, _, number = name.rpartition("_")
             self.tensors[name] = self._iterated[stem](int(number)) if number.isdigit() else self._makers[name]()
@@ -149,6 +116,9 @@ class Conversation:
             "student_high_told": lambda: self._decode("student", "teacher_message", "student_high_told"),
             "teacher_low_told": lambda: self._decode("teacher", "student_message", "teacher_low_told"),
             "teacher_high_told": lambda: self._decode("teacher", "student_message", "teacher_high_told"),
+            "teacher_low_placed": lambda: self._placed(0),
+            "teacher_high_placed": lambda: self._placed(1),
+            "student_high_projected": lambda: self.projection(self["student_high"]),  # type: ignore[misc]
         }
 
     @cached_property
@@ -156,7 +126,7 @@ class Conversation:
         """Makers of the tensors of iteration k, from 1."""
         return {
             # the teacher hears: s'_h, e'_h = D_h(m^k); e'_h enters only L_SC
-            "teacher_low": lambda k: self._decode("teacher", self._question(k), f"teacher_low_{k}"),
+            "teacher_low": lambda k: self._decode("teacher", self._question(k), f"teacher_low_{k}", "question"),
             # and interprets with its own frozen layers: e~_h = middle_h(s'_h)
             "teacher_high": lambda k: self._part(self.teacher, "middle", self[f"teacher_low_{k}"], inference=True),
             # and answers: m_h^k = E_h(s'_h, e~_h)
@@ -164,8 +134,8 @@ class Conversation:
                 self.teacher, self[f"teacher_low_{k}"], self[f"teacher_high_{k}"]
             ),
             # the student hears the answer: s'_g, e'_g = D_g(m_h^k)
-            "student_low": lambda k: self._decode("student", f"teacher_message_{k}", f"student_low_{k}"),
-            "student_high": lambda k: self._decode("student", f"teacher_message_{k}", f"student_high_{k}"),
+            "student_low": lambda k: self._decode("student", f"teacher_message_{k}", f"student_low_{k}", "answer"),
+            "student_high": lambda k: self._decode("student", f"teacher_message_{k}", f"student_high_{k}", "answer"),
             # and asks again: m_g^{k} = E_g(s'_g, middle_g(s'_g)), from the answer of iteration k - 1.
             # In inference mode: BatchNormalization is updated by the data alone, once a step.
             "student_message": lambda k: self._encode(
@@ -201,15 +171,23 @@ class Conversation:
     def _encode(self, side: Any, low: Tensor, high: Tensor) -> Tensor:
         return side.codec.encode([low, high])
 
-    def _decode(self, prefix: str, message: str, name: str) -> Tensor:
-        """One state of a message, which is decoded once for all who ask."""
-        if (prefix, message) not in self._decoded:
+    def _placed(self, index: int) -> Tensor:
+        """The teacher's low (0) or high (1) state at the positions of the student's."""
+        word = ("low", "high")[index]
+        source, target = self.teacher.layouts[index], self.student.layouts[index]
+        return resample(self[f"teacher_{word}"], source, target, name=f"teacher_{word}_placed")
+
+    def _decode(self, prefix: str, message: str, name: str, role: str = "consistency") -> Tensor:
+        """One state of a message, which is decoded once for all who ask; role: "question", "answer", "consistency"."""
+        stopped = role in self.detach
+        if (prefix, message, stopped) not in self._decoded:
             codec = (self.student if prefix == "student" else self.teacher).codec
-            self._decoded[prefix, message] = keras.tree.flatten(codec.decode(self[message]))
-        return self._decoded[prefix, message]["_high" in name]
+            heard = ops.stop_gradient(self[message]) if stopped else self[message]
+            self._decoded[prefix, message, stopped] = keras.tree.flatten(codec.decode(heard))
+        return self._decoded[prefix, message, stopped]["_high" in name]
 
 
 def unfold(conversation: Conversation, terms: tuple[Term, ...]) -> dict[str, keras.KerasTensor]:
-    """The tensors that the terms compare, by name, and the student's prediction."""
-    names = {name for term in terms for name in (*term.target, *term.prediction)} - {"label"}
+    """The tensors that the terms read, by name, and the student's prediction."""
+    names = {name for term in terms for name in term.names}
     return {name: conversation[name] for name in sorted(names | {"student_prediction"})}

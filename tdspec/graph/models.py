@@ -14,6 +14,9 @@ import keras
 from tdspec.errors import GraphError
 from tdspec.graph.backbones import Backbone
 from tdspec.graph.layouts import Layout, layout_of
+from tdspec.graph.outputs import main_output
+from tdspec.graph.reasons import first_sentence
+from tdspec.graph.text import MASK, TextInput, is_causal, pooling_steps, sequence_model
 from tdspec.graph.walk import functional, opened
 
 
@@ -40,6 +43,7 @@ class WholeModel:
         own_head: whether the prediction is the backbone's own output.
         has_prediction: whether the output of `model` is a prediction at all.
         patch_grid: (height, width) of the patches of a transformer on images, else ().
+        text: where its tokens come from, or None where it reads no text.
     """
 
     model: keras.Model
@@ -49,6 +53,12 @@ class WholeModel:
     own_head: bool
     has_prediction: bool
     patch_grid: tuple[int, ...]
+    text: TextInput | None
+
+    @property
+    def mask(self) -> str:
+        """The name of the input that says what is no padding, (batch, length) of 0 and 1; "" where there is none."""
+        return "" if self.text is None else MASK
 
     def layout(self, shape: tuple[int | None, ...]) -> Layout:
         """The layout of one of its states (batch, ..., d).
@@ -66,7 +76,12 @@ def _layout(shape: tuple[int | None, ...], patch_grid: tuple[int, ...]) -> Layou
         raise GraphError(str(error)) from error
 
 
-def _inputs(backbone: Backbone, image: ImageInput, image_shape: tuple[int | None, ...] | None) -> Any:
+def _inputs(
+    backbone: Backbone, image: ImageInput, image_shape: tuple[int | None, ...] | None, text: TextInput | None
+) -> Any:
+    if text is not None:
+        entries = backbone.model.input.items()
+        return {name: keras.Input((text.length,), dtype=x.dtype, name=name) for name, x in entries}
     if backbone.size is None:
         return {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in backbone.model.input.items()}
     height, width = image_shape[:2] if image_shape else (None, None)
@@ -106,17 +121,17 @@ def _patch_grid(backbone: Backbone) -> tuple[int, ...]:
 
 
 class _Head:
-    """Pooling, dropout and one Dense layer, whose layers both views share."""
+    """Pooling, dropout and one Dense layer; what has weights or draws is shared by both views."""
 
-    def __init__(self, features: keras.KerasTensor, layout: Layout, pooling: str, dropout: float, units: int):
-        self.layers = [*POOLING[len(layout.axes)](pooling, layout)]
+    def __init__(self, dropout: float, units: int):
+        self.layers: list[Any] = []
         if dropout:
             self.layers.append(keras.layers.Dropout(dropout, name="head_dropout"))
         self.layers.append(keras.layers.Dense(units, dtype="float32", name="prediction"))
 
-    def __call__(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        for layer in self.layers:
-            x = layer(x)
+    def __call__(self, x: keras.KerasTensor, pooling: list[Any]) -> keras.KerasTensor:
+        for step in (*pooling, *self.layers):
+            x = step(x)
         return x
 
 
@@ -157,19 +172,35 @@ def _grid_pooling(pooling: str, layout: Layout) -> list[keras.layers.Layer]:
 POOLING = {0: _vector_pooling, 1: _sequence_pooling, 2: _grid_pooling}
 
 
+def _pooling(
+    pooling: str,
+    features: keras.KerasTensor,
+    patch_grid: tuple[int, ...],
+    backbone: Backbone,
+    inputs: Any,
+    text: TextInput | None,
+) -> list[Any]:
+    """The steps from the features to one vector."""
+    layout = _layout(tuple(features.shape), patch_grid)
+    if text is not None and len(layout.axes) == 1:
+        return pooling_steps(pooling, layout.axes[0], inputs[MASK], causal=is_causal(backbone.model))
+    return list(POOLING[len(layout.axes)](pooling, layout))
+
+
 def _opened(backbone: Backbone, inputs: Any, whole: keras.KerasTensor) -> keras.KerasTensor:
     try:
         return opened(inputs, whole)
-    except ValueError as error:
-        # Blocks that return None beside their state, such as DeiT's, cannot be nodes of a Keras graph.
-        message = f"{backbone.kind} cannot be opened, so that it has no cuts: {str(error).splitlines()[0]}"
-        raise GraphError(message, "choose another backbone, or a .keras file of plain layers") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        # Some layers only fail where they are run one by one, as a node of its own each.
+        message = f"{backbone.kind} cannot be opened, so that it has no cuts: {first_sentence(error)}"
+        raise GraphError(message, "choose another size or backbone, or a .keras file of plain layers") from error
 
 
 def assemble(
     backbone: Backbone,
     image: ImageInput,
     *,
+    text: TextInput | None = None,
     image_shape: tuple[int | None, ...] | None,
     head: tuple[str, float] | None,
     units: int | None,
@@ -180,7 +211,8 @@ def assemble(
 
     Args:
         backbone: what stands in the middle.
-        image: how an image reaches it; unused where it reads columns.
+        image: how an image reaches it; unused where it reads columns or a text.
+        text: where its tokens come from, or None where it reads no text.
         image_shape: (height, width, channels) of the source's images, None where not known.
         head: pooling and dropout of a new head, or None where the backbone's output is all there is.
         units: width of the prediction, or None where there is none.
@@ -196,23 +228,28 @@ def assemble(
             layer.synchronized = True
             if batch_norm_epsilon is not None:
                 layer.epsilon = batch_norm_epsilon
-    inputs = _inputs(backbone, image, image_shape)
+    inputs = _inputs(backbone, image, image_shape, text)
+    # Cutting a graph at a state and a mask makes Keras forget how the mask's input was made, which no model that is
+    # saved may share with it.
+    cut_inputs = inputs if text is None else _inputs(backbone, image, image_shape, text)
     x = _in_structure(backbone.model, _preprocessed(inputs, backbone, image))
-    results = keras.tree.flatten(backbone.model(x))
-    if len(results) > 1:
-        raise GraphError(f"{backbone.kind} has several outputs, expected one")
-    (whole,) = results
-    features = outputs = _opened(backbone, inputs, whole)
+    core = backbone.model if text is None else sequence_model(backbone.model, backbone.kind)
+    whole = main_output(core, x, kind=backbone.kind)
+    features = outputs = _opened(backbone, cut_inputs, whole if text is None else core(cut_inputs))
     patch_grid = _patch_grid(backbone)
     if head is not None and units is not None:
-        layers = _Head(features, _layout(tuple(features.shape), patch_grid), *head, units)
-        outputs, whole = layers(features), layers(whole)
+        pooling, dropout = head
+        layers = _Head(dropout, units)
+        outputs, whole = (
+            layers(x, _pooling(pooling, features, patch_grid, backbone, entries, text))
+            for x, entries in ((features, cut_inputs), (whole, inputs))
+        )
     elif units is not None and tuple(features.shape) != (None, units):
         raise GraphError(f"the backbone's own output has shape {tuple(features.shape)}, the task needs (None, {units})")
-    graph = functional(inputs, outputs, name=name)
+    graph = functional(cut_inputs, outputs, name=name)
     # A changed epsilon is not part of a keras-hub class's config, so only the opened graph can be saved with it.
-    model = graph if batch_norm_epsilon is not None else functional(inputs, whole, name=name)
-    return WholeModel(model, graph, features, backbone, head is None, units is not None, patch_grid)
+    model = graph if batch_norm_epsilon is not None and text is None else functional(inputs, whole, name=name)
+    return WholeModel(model, graph, features, backbone, head is None, units is not None, patch_grid, text)
 
 
 def units_of(task_type: str, num_classes: int | None) -> int:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import keras
 
 from tdspec.graph.compiler import Compiled
-from tdspec.graph.distances import FORMULAS
 from tdspec.graph.flops import count_flops
 from tdspec.graph.methods import InInference
 from tdspec.graph.sides import CutModel
+from tdspec.graph.terms import FORMULAS, Term
 from tdspec.graph.walk import Node, nodes_of
 
 FORMAT = 1
@@ -61,6 +62,7 @@ def plan_of(compiled: Compiled) -> dict[str, Any]:
                 "distance": term.distance,
                 "formula": FORMULAS[term.distance],
                 "options": dict(term.options),
+                **_details(term),
                 "target": list(term.target),
                 "prediction": list(term.prediction),
             }
@@ -69,6 +71,20 @@ def plan_of(compiled: Compiled) -> dict[str, Any]:
         "totals": {"parameters": _parameters(compiled, codecs)},
         "cost": _cost(compiled, described, {codec["name"]: codec["flops"] for codec in codecs}),
     }
+
+
+def _details(term: Term) -> dict[str, Any]:
+    """What is said of a term beyond the usual."""
+    details = {
+        "pair_weights": list(term.pair_weights),
+        "given": {key: list(names) for key, names in term.given.items()},
+    }
+    said = {key: value for key, value in details.items() if value}
+    if term.detach != "none":
+        said["detach"] = term.detach
+    if term.schedule.type != "constant":
+        said["schedule"] = asdict(term.schedule)
+    return said
 
 
 def as_text(plan: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ def preset_folder(preset: str) -> Path:
     """
     folder = Path(preset)
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
+        if not any((folder / name).is_file() for name in ("config.json", "tokenizer.json")):
             raise GraphError(f"preset folder '{preset}' has no config.json")
         return folder
     known = keras_hub.models.Backbone.presets

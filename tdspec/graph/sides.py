@@ -6,8 +6,7 @@ Leaves out: what the sides say to each other (`compiler.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,8 +15,10 @@ from tdspec.graph import backbones
 from tdspec.graph.backbones import Backbone, Column
 from tdspec.graph.codecs import StateShape
 from tdspec.graph.cuts import CutPoint, Segments, clean_cuts, find_cut, split
+from tdspec.graph.logits import with_classes, with_logits
 from tdspec.graph.models import ImageInput, WholeModel, assemble, units_of
-from tdspec.graph.outputs import with_classes, with_logits
+from tdspec.graph.places import placed
+from tdspec.graph.sides_text import text_input
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
 from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS
@@ -49,15 +50,6 @@ class CutModel:
 
     def state(self, point: CutPoint) -> StateShape:
         return StateShape(int(point.shape[-1] or 0), self.whole.layout(point.shape))
-
-
-@contextmanager
-def placed(document: Document, key: str) -> Iterator[None]:
-    """Turn a component's refusal into an error at the place of a key."""
-    try:
-        yield
-    except GraphError as error:
-        raise document.error(key, error.message, error.hint) from error
 
 
 def _columns(features: Any) -> tuple[Column, ...]:
@@ -129,6 +121,7 @@ def whole_model(
     size = None if part.input.size == "auto" else part.input.size
     with placed(document, f"{side}.backbone.{key}"):
         built = build(backbone, size=size, channels=part.input.channels)
+    text = text_input(document, side, built)
     head = HEADS[part.head] if isinstance(part.head, str) else (part.head.pooling, part.head.dropout)
     mapped = side == "teacher" and part.class_map is not None
     units = None if part.head == "none" else units_of(document.spec.task.type, num_classes_of(document, facts))
@@ -137,9 +130,10 @@ def whole_model(
         whole = assemble(
             built,
             image,
+            text=text,
             image_shape=image_shape,
             head=head,
-            units=int(built.model.output.shape[-1]) if mapped else units,
+            units=int(built.model.outputs[0].shape[-1]) if mapped else units,
             batch_norm_epsilon=getattr(backbone, "batch_norm_epsilon", None),
             name=side,
         )

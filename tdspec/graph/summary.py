@@ -14,6 +14,9 @@ from tdspec.graph.flops import count_flops
 from tdspec.graph.sides import CutModel
 from tdspec.graph.walk import nodes_of
 
+# The paper's symbols for where a model is cut; with a question mark where the spec leaves it open.
+_MARKS = {"low": "l (low)", "high": "h (high)"}
+
 UNITS = ("", " k", " M", " G", " T", " P")
 
 
@@ -43,8 +46,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
 
 
 def cut_rows(side: CutModel) -> list[dict[str, Any]]:
-    """The clean cuts of a model: number, name, kind, shape, parameters and FLOPs up to there."""
-    nodes = nodes_of(side.whole.graph)
+    """The clean cuts of a model: number, name, kind, shape, parameters and FLOPs up to there.
+
+    `cut` says which of them are the spec's low and high, `suggested` which could be where it has none.
+    """
+    nodes, suggested = nodes_of(side.whole.graph), _suggested(side)
     flops = list(accumulate(count_flops(side.whole.graph)))
     seen: dict[int, int] = {}
     parameters = []
@@ -59,28 +65,35 @@ def cut_rows(side: CutModel) -> list[dict[str, Any]]:
         {
             "number": point.number,
             "name": point.name,
-            "class": point.kind,
+            "kind": point.kind,
             "shape": list(point.shape),
             "parameters": parameters[point.position],
             "flops": flops[point.position],
             "cut": [word for word, cut in (("low", side.low), ("high", side.high)) if cut == point],
+            "suggested": [word for word, number in suggested.items() if number == point.number],
         }
         for point in side.points
     ]
 
 
+def _suggested(side: CutModel) -> dict[str, int]:
+    """Numbers for a spec that does not cut: low after a third of the hidden layers, high after the last."""
+    count = sum(point.number is not None for point in side.points)
+    return {} if side.low is not None or count < 2 else {"low": max(1, count // 3), "high": count}
+
+
 def cut_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rows of `cut_rows` as a table."""
-    header = ("number", "name", "class", "shape", "parameters", "FLOPs", "cut")
+    header = ("number", "name", "kind", "shape", "parameters", "FLOPs", "cut")
     cells = [
         (
             "" if row["number"] is None else str(row["number"]),
             row["name"],
-            row["class"],
+            row["kind"],
             shape_text(row["shape"]),
             in_short(row["parameters"]),
             in_short(row["flops"]),
-            " ".join({"low": "l (low)", "high": "h (high)"}[word] for word in row["cut"]),
+            " ".join([*(_MARKS[word] for word in row["cut"]), *(f"{_MARKS[word]}?" for word in row["suggested"])]),
         )
         for row in rows
     ]

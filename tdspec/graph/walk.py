@@ -18,6 +18,8 @@ import keras
 from keras.src.backend.common import global_state
 from keras.src.utils import naming
 
+from tdspec.graph.adapters import OPENINGS, role_of
+
 
 @dataclass(frozen=True)
 class Node:
@@ -101,31 +103,49 @@ def sublayers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
 
 
 def _is_attention(layer: keras.layers.Layer) -> bool:
-    return "Attention" in type(layer).__name__
+    return "Attention" in type(layer).__name__ and role_of(layer) != "block"
 
 
 def _is_block(layer: keras.layers.Layer) -> bool:
-    """A transformer block: not attention itself, but with attention directly inside."""
+    """A transformer block: not attention itself, but with attention directly inside; or what the adapters call one."""
+    if role_of(layer) is not None:
+        return role_of(layer) == "block"
     return not _is_attention(layer) and any(_is_attention(inner) for inner in sublayers(layer))
 
 
 def is_block(operation: keras.Operation) -> bool:
-    """Whether an operation of an opened graph is a transformer block."""
+    """Whether an operation of an opened graph is a transformer block, or a block by its class."""
     return isinstance(operation, keras.layers.Layer) and _is_block(operation)
 
 
+def has_kernel(operation: keras.Operation) -> bool:
+    """Whether an operation is a layer with a kernel of its own, embeddings aside."""
+    return getattr(operation, "kernel", None) is not None and not operation.name.endswith("embedding")
+
+
+def is_composite(operation: keras.Operation) -> bool:
+    """Whether an operation of an opened graph is a layer with several kernels inside, no attention."""
+    if not isinstance(operation, keras.layers.Layer) or _is_attention(operation):
+        return False
+    return sum(has_kernel(inner) for inner in operation._flatten_layers(include_self=False)) > 1
+
+
 def _is_container(operation: keras.Operation) -> bool:
-    """A nested model, or a layer made of transformer blocks: what `opened` opens."""
+    """A nested model, or a layer made of blocks: what `opened` opens."""
     if isinstance(operation, keras.Sequential) or (
         isinstance(operation, keras.Model) and hasattr(operation, "outputs")
     ):
         return True
     if not isinstance(operation, keras.layers.Layer) or _is_block(operation) or _is_attention(operation):
         return False
+    if role_of(operation) == "container":
+        return True
     return any(_is_block(inner) for inner in operation._flatten_layers(include_self=False))
 
 
 def _call_opened(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+    if type(operation).__name__ in OPENINGS:
+        return OPENINGS[type(operation).__name__](operation, *args, **kwargs)
     if not _is_container(operation):
         return operation(*args, **kwargs)
     if isinstance(operation, keras.Sequential):
@@ -138,20 +158,27 @@ def _call_opened(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
     return operation.call(*args, **kwargs)
 
 
-def trace(model: keras.Model, inputs: Any) -> Any:
-    """Run a functional model on new tensors, its containers of blocks opened.
+def _replayed(nodes: Sequence[Node], values: dict[int, Any], invoke: Callable[..., Any] = _invoke) -> dict[int, Any]:
+    """Values by tensor id after each of the nodes has run on those given, whose makers do not run."""
+    for node in nodes:
+        if not all(output in values for output in node.outputs):
+            values.update(zip(node.outputs, node.call(values, invoke), strict=True))
+    return values
+
+
+def trace(model: keras.Model, inputs: Any, *, opening: bool = True) -> Any:
+    """Run a functional model on new tensors, layer by layer.
 
     Args:
         model: a functional model.
         inputs: tensors or KerasTensors in the structure of `model.input`.
+        opening: whether its containers of blocks are opened.
 
     Returns:
         The outputs, in the structure of `model.output`.
     """
     values = {id(old): new for old, new in zip(model.inputs, keras.tree.flatten(inputs), strict=True)}
-    for node in nodes_of(model):
-        if not node.is_input:
-            values.update(zip(node.outputs, node.call(values, _call_opened), strict=True))
+    values = _replayed(nodes_of(model), values, _call_opened if opening else _invoke)
     return keras.tree.pack_sequence_as(model.output, [values[id(tensor)] for tensor in model.outputs])
 
 
@@ -168,6 +195,30 @@ def opened(inputs: Any, output: keras.KerasTensor) -> keras.KerasTensor:
     while any(_is_container(node.operation) for node in nodes_between(keras.tree.flatten(inputs), [output])):
         output = trace(functional(inputs, output), inputs)
     return output
+
+
+def between(
+    starts: Sequence[keras.KerasTensor], sides: Sequence[keras.KerasTensor], end: keras.KerasTensor, *, name: str
+) -> keras.Model:
+    """The part of a graph from `starts` to `end` as a model, weights shared.
+
+    Args:
+        starts: tensors of the graph, for each of which the model has an input.
+        sides: inputs of the graph, for each of which the model has one of the same name.
+        end: a tensor that depends on no more than these.
+    """
+    nodes = nodes_between([*starts, *sides], [end])
+    made = {id(tensor) for tensor in starts}
+    makers = {id(_node_of(tensor).operation) for tensor in starts}
+    again = [node for node in nodes if id(node.operation) in makers and not made.intersection(node.outputs)]
+    if not again and not sides:
+        return keras.Model(list(starts), end, name=name)
+    # Keras takes every call of the layer that makes a start for that start, and forgets how an input was made that
+    # stands beside it; so a shared layer, or a part with a mask, is traced anew.
+    entries = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in starts]
+    masks = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in sides]
+    values = {id(old): new for old, new in zip([*starts, *sides], [*entries, *masks], strict=True)}
+    return keras.Model([*entries, *masks], _replayed(nodes, values)[id(end)], name=name)
 
 
 @contextmanager

@@ -18,13 +18,15 @@ import h5py
 import keras
 import keras_hub
 import numpy as np
+from safetensors import SafetensorError
 
 from tdspec.errors import WeightsError
 from tdspec.graph.presets import fetch_preset
+from tdspec.graph.reasons import first_sentence
 from tdspec.spec import model as spec_model
 
 # What Keras, h5py and safetensors raise for files that are missing, cut short, or of another model.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, SafetensorError)
 WEIGHTS_MEMBER = "model.weights.h5"
 
 
@@ -70,7 +72,7 @@ def _imagenet(model: keras.Model, backbone: Any) -> None:
         )
     except UNREADABLE as error:
         raise WeightsError(
-            f"the imagenet weights of {backbone.application} cannot be loaded: {_first_line(error)}",
+            f"the imagenet weights of {backbone.application} cannot be loaded: {first_sentence(error)}",
             "they are downloaded once; is the network reachable?",
         ) from error
     _copy(source, model, f"{backbone.application}'s imagenet weights")
@@ -84,7 +86,10 @@ def _from_preset(model: keras.Model, preset: str) -> None:
     try:
         source = keras_hub.models.Backbone.from_preset(str(folder))
     except UNREADABLE as error:
-        raise WeightsError(f"the weights of preset '{preset}' cannot be read: {_first_line(error)}") from error
+        raise WeightsError(
+            f"the weights of preset '{preset}' cannot be read: {first_sentence(error)}",
+            "is each of its files there, and complete?",
+        ) from error
     if type(source) is not type(model):
         raise WeightsError(
             f"preset '{preset}' is a {type(source).__name__}, the spec's backbone a {type(model).__name__}"
@@ -111,7 +116,7 @@ def from_file(model: keras.Model, file: str) -> None:
             model.load_weights(path)
         stored = _num_stored(path)
     except UNREADABLE as error:
-        message = f"the weights in '{path.name}' do not fit the model or cannot be read: {_first_line(error)}"
+        message = f"the weights in '{path.name}' do not fit the model or cannot be read: {first_sentence(error)}"
         raise WeightsError(message, hint) from error
     wanted = sum(prod(variable.shape) for variable in model.weights)
     # Keras loads a deeper model's file without a word, as far as it goes.
@@ -147,13 +152,6 @@ def _copy(source: keras.Model, target: keras.Model, what: str) -> None:
         raise WeightsError(f"{what} has {old.path} of shape {tuple(old.shape)}, the model wants {tuple(new.shape)}")
     for old, new in pairs:
         new.assign(old)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    # Keras's first line may only announce the reason, which ends in the numbers of a variable.
-    reason = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
-    return reason.partition(", value=[")[0]
 
 
 def weights_sha256(model: keras.Model) -> str:

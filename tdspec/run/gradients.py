@@ -18,7 +18,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tdspec.graph.distiller import Distiller, sum_over_replicas
+from tdspec.graph.across import sum_over_replicas
+from tdspec.graph.distiller import Distiller
+from tdspec.graph.terms import Term
 
 # A term that hardly pulls at all is not made the loudest.
 LARGEST_FACTOR = 1e6
@@ -82,7 +84,7 @@ class PullMeter:
             with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
                 tensors = distiller(features, training=True)
                 values = distiller.term_values(tensors, label, sample_weight)
-                means = {name: _share(name, values[name], sample_weight) for name in self.names}
+                means = {term.name: _share(term, values[term.name], sample_weight) for term in distiller.terms}
             rows = []
             for name in self.names:
                 gradients = tape.gradient(means[name], [variable.value for variable in trained])
@@ -122,9 +124,9 @@ def _square(gradient: Any) -> tf.Tensor:
     return tf.reduce_sum(tf.square(tf.cast(whole, tf.float32)))
 
 
-def _share(name: str, value: tf.Tensor, sample_weight: tf.Tensor) -> tf.Tensor:
+def _share(term: Term, value: tf.Tensor, sample_weight: tf.Tensor) -> tf.Tensor:
     """This replica's part of a term's mean over the examples of all replicas."""
-    count = sum_over_replicas(sample_weight if name == "task" else ops.ones_like(sample_weight))
+    count = sum_over_replicas(sample_weight if term.needs_label else ops.ones_like(sample_weight))
     return ops.sum(value) / ops.maximum(count, keras.config.epsilon())
 
 
@@ -137,7 +139,12 @@ def mean_pull(pulls: Sequence[Mapping[str, Pull]]) -> dict[str, Pull]:
 
 
 def weights_now(distiller: Distiller) -> dict[str, float]:
-    """The factor of each term at present: its weight, times what balances it."""
+    """The factor of each term at this step of its schedule."""
+    return {term.name: float(ops.convert_to_numpy(distiller.weight_now(term))) for term in distiller.terms}
+
+
+def full_weights(distiller: Distiller) -> dict[str, float]:
+    """The factor of each term where its schedule is at its highest: its weight, times what balances it."""
     return {term.name: term.weight * float(distiller.term_factors[term.name].numpy()) for term in distiller.terms}
 
 

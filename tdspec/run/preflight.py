@@ -22,10 +22,10 @@ from tdspec.run.gradients import (
     PullMeter,
     balancing_factors,
     first_batches,
+    full_weights,
     mean_pull,
     set_term_factors,
     shares,
-    weights_now,
 )
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.teacher_check import as_record, fit_head, judged, teacher_figure
@@ -116,7 +116,7 @@ def _refuse_loose(meter: PullMeter, pulls: Mapping[str, Pull]) -> None:
 def _as_record(pulls: Mapping[str, Pull], compiled: Compiled) -> dict[str, dict[str, float]]:
     """By term: its value, its weight, the factor that balances it, its gradient's norm, its shares."""
     distiller = compiled.distiller
-    weights = weights_now(distiller)
+    weights = full_weights(distiller)
     of_parts = {part: shares(pulls, weights, part) for part in PARTS}
     return {
         term.name: {

@@ -18,7 +18,9 @@ from tdspec.data.info import SourceInfo
 from tdspec.data.info import describe as describe_source
 from tdspec.data.pipeline import InputColumn, LoadedSplits, open_splits
 from tdspec.errors import DataError, GraphError, WeightsError
+from tdspec.graph.backbones import Column
 from tdspec.graph.compiler import Compiled, build
+from tdspec.graph.models import WholeModel
 from tdspec.graph.presets import preset_folder
 from tdspec.graph.sides import CutModel
 from tdspec.graph.weights import from_file, load_weights, presets_of
@@ -106,36 +108,48 @@ def open_data(compiled: Compiled, *, download: bool) -> LoadedSplits:
 
 def input_columns(compiled: Compiled) -> list[InputColumn]:
     """What the distiller is fed, column by column."""
-    sides = [side.whole.backbone for side in (compiled.student, compiled.teacher) if side is not None]
-    table = {column.name: column for backbone in sides for column in backbone.columns}
+    sides = [side.whole for side in (compiled.student, compiled.teacher) if side is not None]
+    known = {column.name: InputColumn(column.name, column.kind, column.size) for column in _table_columns(sides)}
+    texts = [side for side in sides if side.text is not None]
+    # The compiler has checked that both sides share one tokenization, so the first one's feeds both.
+    known |= {name: InputColumn(name, "text", text=texts[0].text) for side in texts for name in side.model.input}
     return [
-        InputColumn(name, table[name].kind, table[name].size)
-        if name in table
-        else InputColumn(name, "image", None, tuple(tensor.shape[1:]))
+        known[name] if name in known else InputColumn(name, "image", None, tuple(tensor.shape[1:]))
         for name, tensor in compiled.distiller.input.items()
     ]
+
+
+def _table_columns(sides: Sequence[WholeModel]) -> list[Column]:
+    return [column for side in sides for column in side.backbone.columns]
 
 
 OPTIMIZER_OPTIONS = ("type", "learning_rate", "weight_decay", "momentum", "global_clipnorm")
 
 
-def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int) -> None:
+def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | None) -> None:
     """Give the distiller the optimizer of its spec, in the current strategy's scope.
 
     Args:
         compiled: the graph.
         schedule: of the learning rate, over `total_steps` steps.
+        total_steps: of the whole run; None: not known, so that nothing can follow a schedule.
+
+    Raises:
+        ValueError: the weight of a term has a schedule, and `total_steps` is None.
     """
     optimizer = compiled.document.spec.train.optimizer
     options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
-    compiled.distiller.compile(make_optimizer(**options, schedule=schedule, total_steps=total_steps))
+    compiled.distiller.compile(
+        make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1), total_steps=total_steps
+    )
 
 
 def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
     """Everything that training changes, by a name that is the same in every process: owner/number_name.
 
     The owners are "student", "student_codec_encode", "student_codec_decode", "teacher_codec_encode",
-    "teacher_codec_decode" and "optimizer"; the number is the variable's place in the owner's `variables`.
+    "teacher_codec_decode", "student_projection" and "optimizer"; the number is the variable's place in the owner's
+    `variables`.
     """
     distiller = compiled.distiller
     owners: Mapping[str, Sequence[keras.Variable]] = {
@@ -146,6 +160,7 @@ def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
             for part in ("encode", "decode")
             if getattr(distiller, side) is not None
         },
+        **({} if distiller.projection is None else {"student_projection": distiller.projection.variables}),
         "optimizer": distiller.optimizer.variables,
     }
     return {
@@ -155,15 +170,17 @@ def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
     }
 
 
-def prepared_distiller(spec: str | os.PathLike[str], overrides: Sequence[str], root: Path) -> Any:
+def prepared_distiller(
+    spec: str | os.PathLike[str], overrides: Sequence[str], root: Path, total_steps: int | None
+) -> Any:
     """See `tdspec.compile`."""
     document = load(spec, overrides)
     compiled = build(document, describe)
     for side, cut in (("student", compiled.student), ("teacher", compiled.teacher)):
         if cut is not None:
             _load_what_is_here(cut, side, document, root)
-    # How many steps the caller's `fit` will run is not known here, so the learning rate stays where it starts.
-    compile_optimizer(compiled, schedule="constant", total_steps=1)
+    schedule = "constant" if total_steps is None else document.spec.train.schedule
+    compile_optimizer(compiled, schedule=schedule, total_steps=total_steps)
     _warn_of_what_train_fits(compiled)
     return compiled.distiller
 

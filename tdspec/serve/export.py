@@ -2,7 +2,7 @@
 
 In: the student (a functional Keras model with its preprocessing inside) and some examples.
 Out: SavedModel, LiteRT or ONNX under `folder`, and an `Artefact` for each with the largest difference seen.
-Leaves out: the `.keras` file (`student_file.py`), quantisation, and models that read text.
+Leaves out: the `.keras` file (`student_file.py`), quantisation, and tokenizers: a model of texts is served tokens.
 """
 
 from __future__ import annotations

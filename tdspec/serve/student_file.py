@@ -65,7 +65,8 @@ def check_alone(student: keras.Model) -> None:
 def probes(student: keras.Model) -> dict[str, np.ndarray]:
     """Inputs that every student accepts: the same each time, (4, ...) by the input's name.
 
-    Bytes are uniform, floats standard normal; whole numbers are 0, the one id that every table has.
+    Bytes are uniform, floats standard normal; whole numbers are 0, the one id that every table has; the masks of the
+    four end one later each.
     """
     generator = np.random.default_rng(0)
     inputs = {}
@@ -75,6 +76,8 @@ def probes(student: keras.Model) -> dict[str, np.ndarray]:
             inputs[tensor.name] = generator.integers(0, 256, shape, dtype=np.uint8)
         elif keras.backend.is_float_dtype(tensor.dtype):
             inputs[tensor.name] = generator.normal(size=shape).astype(tensor.dtype)
+        elif "mask" in tensor.name and len(shape) == 2:
+            inputs[tensor.name] = (np.arange(shape[1]) <= np.arange(NUM_PROBES)[:, None]).astype(tensor.dtype)
         else:
             inputs[tensor.name] = np.zeros(shape, tensor.dtype)
     return inputs

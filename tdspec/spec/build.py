@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 
 from tdspec.spec import model
 from tdspec.spec.paths import absolute, map_paths
@@ -101,7 +101,6 @@ def _weights(value: Any) -> model.Weights:
 
 
 def _losses(values: Values) -> model.Losses:
-    kinds: dict[str, type[Any]] = {"task": model.TaskLoss, "logit": model.LogitLoss}
-    terms = {name: loss for name, loss in values.items() if name != "balance"}
-    built = {name: _take(kinds.get(name, model.StateLoss), loss) for name, loss in terms.items()}
-    return model.Losses(balance=values["balance"], **built)
+    kinds = get_type_hints(model.Losses)
+    terms = {name: _take(kinds[name], loss) for name, loss in values.items() if name != "balance"}
+    return model.Losses(balance=values["balance"], **terms)

@@ -14,18 +14,28 @@ from tdspec.spec.facts import ABSENT, Check, Facts, dig
 from tdspec.spec.problems import Problem
 from tdspec.spec.words import one_of, quoted
 
+TALK = ("interaction", "message_consistency", "state_consistency")
 TERMS = {
     "scratch": ("task",),
     "logit": ("task", "logit"),
+    "dist": ("task", "dist"),
+    "nkd": ("task", "nkd"),
     "feature": ("task", "feature"),
     "fitnet": ("task", "fitnet"),
     "hybrid": ("task", "logit", "feature"),
-    "talking": ("task", "interaction", "message_consistency", "state_consistency"),
-    "one_way_control": ("task", "interaction", "message_consistency", "state_consistency"),
+    "vkd": ("task", "vkd"),
+    "relational": ("task", "relational"),
+    "attention": ("task", "attention"),
+    "manifold": ("task", "manifold"),
+    "talking": ("task", *TALK),
+    "talking_hybrid": ("task", *TALK, "logit"),
+    "one_way_control": ("task", *TALK),
 }
-CUT_METHODS = frozenset(("feature", "fitnet", "hybrid", "talking", "one_way_control"))
-TALKING_METHODS = frozenset(("talking", "one_way_control"))
-LOGIT_METHODS = frozenset(("logit", "hybrid"))
+LOGIT_TERMS = frozenset(("logit", "dist", "nkd"))
+LOGIT_METHODS = frozenset(method for method, terms in TERMS.items() if LOGIT_TERMS.intersection(terms))
+TALKING_METHODS = frozenset(method for method, terms in TERMS.items() if "interaction" in terms)
+MESSAGE_METHODS = TALKING_METHODS | {"feature", "fitnet", "hybrid"}
+CUT_METHODS = MESSAGE_METHODS | {"vkd", "relational", "attention", "manifold"}
 
 
 def _teacher_needed(facts: Facts) -> Iterator[Problem]:
@@ -104,7 +114,7 @@ def _balance(facts: Facts) -> Iterator[Problem]:
 
 def _logit_distance(facts: Facts) -> Iterator[Problem]:
     logit, task = facts.values["losses"]["logit"], facts.values["task"]["type"]
-    if facts.values["method"] not in LOGIT_METHODS:
+    if "logit" not in TERMS[facts.values["method"]]:
         return
     path = ("losses", "logit")
     if logit["distance"] == "kl" and task == "regression":
@@ -114,6 +124,40 @@ def _logit_distance(facts: Facts) -> Iterator[Problem]:
     if l2 and facts.is_written(*path, "temperature"):
         message = "found a temperature, expected none beside the distance l2"
         yield Problem((*path, "temperature"), "no-effect", message, severity="warning", at_key=True)
+
+
+def _classes_only(facts: Facts) -> Iterator[Problem]:
+    method, task = facts.values["method"], facts.values["task"]["type"]
+    if method in {"dist", "nkd"} and task != "classification":
+        message = f"found '{method}' for a {task}, expected the task 'classification', whose classes it compares"
+        yield Problem(("method",), "method", message, "write method: logit")
+
+
+def _iteration_weights(facts: Facts) -> Iterator[Problem]:
+    iterations = facts.values["communication"]["iterations"]
+    weights, path = facts.values["losses"]["interaction"]["iteration_weights"], ("losses", "interaction")
+    if weights and len(weights) != iterations and facts.values["method"] in TALKING_METHODS:
+        message = f"found {len(weights)} of them, expected {iterations}, one for each of communication.iterations"
+        yield Problem((*path, "iteration_weights"), "losses", message)
+    elif weights and not any(weights):
+        message = "found 0 for every iteration, expected one above 0"
+        yield Problem((*path, "iteration_weights"), "losses", message, "write interaction: 0")
+
+
+def _warmup(facts: Facts) -> Iterator[Problem]:
+    for term, loss in facts.values["losses"].items():
+        if facts.is_written("losses", term, "warmup") and loss["schedule"] != "linear_warmup":
+            message = f"found warmup for the schedule '{loss['schedule']}', expected it only for 'linear_warmup'"
+            hint = "write schedule: linear_warmup, or delete warmup"
+            yield Problem(("losses", term, "warmup"), "losses", message, hint, at_key=True)
+
+
+def _detach_iterates(facts: Facts) -> Iterator[Problem]:
+    method, path = facts.values["method"], ("communication", "detach")
+    iterates = method in TALKING_METHODS and facts.values["communication"]["iterations"] > 0
+    if facts.values["communication"]["detach"] and not iterates and method != "scratch":
+        message = "found messages of the iterations, expected none: there is no iteration"
+        yield Problem(path, "no-effect", message, severity="warning", at_key=True)
 
 
 def _teacher_predicts(facts: Facts) -> Iterator[Problem]:
@@ -135,7 +179,7 @@ def _teacher_agrees(facts: Facts) -> Iterator[Problem]:
     counts = (ours["num_classes"], theirs["num_classes"])
     if ours["type"] != theirs["type"]:
         message = f"found the task '{theirs['type']}' in {file}, expected '{ours['type']}', this spec's task.type"
-        yield Problem(path, "task", message, "methods logit and hybrid compare predictions of one task")
+        yield Problem(path, "task", message, f"the method '{facts.values['method']}' compares predictions of one task")
     elif "auto" not in counts and counts[0] != counts[1] and "class_map" not in facts.values["teacher"]:
         message = f"found {counts[1]} classes in {file}, expected {counts[0]}, this spec's task.num_classes"
         yield Problem(path, "task", message, "write teacher.class_map: which of its classes each of yours is")
@@ -181,6 +225,10 @@ CHECKS: tuple[Check, ...] = (
     Check(("method", "losses", "communication"), _something_optimised),
     Check(("method", "losses", "teacher"), _balance),
     Check(("method", "losses", "task"), _logit_distance),
+    Check(("method", "task"), _classes_only),
+    Check(("method", "losses", "communication"), _iteration_weights),
+    Check(("losses",), _warmup),
+    Check(("method", "communication"), _detach_iterates),
     Check(("method", "teacher"), _teacher_predicts),
     Check(("method", "teacher", "task"), _teacher_agrees),
     Check(("train",), _momentum),

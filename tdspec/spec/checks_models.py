@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tdspec.spec.facts import Check, Facts
+from tdspec.spec.paths import OWN_TOKENIZER
 from tdspec.spec.problems import Problem
 
 KINDS = ("class", "preset", "application", "file", "mlp", "spec")
+IMAGE_WORDS = ("size", "channels", "scale", "mean", "std")
+TEXT_WORDS = ("tokenizer", "length")
 OWN_KINDS = frozenset(("preset", "file", "spec"))
 WEIGHTS_NEEDED = {
     "class": ("weights: {preset: NAME} or {file: PATH}", "write where its weights come from, or weights: random"),
@@ -33,6 +36,11 @@ def reads_image(facts: Facts, side: str) -> bool:
     if "spec" in backbone and reference is not None:
         backbone = reference["student"]["backbone"]
     return not ("mlp" in backbone and backbone["mlp"]["features"])
+
+
+def text_words(facts: Facts, side: str) -> list[str]:
+    """The words of a side's input, written on purpose, that say it reads a text."""
+    return [word for word in TEXT_WORDS if facts.is_written(side, "input", word)]
 
 
 def _weights_known(facts: Facts) -> Iterator[Problem]:
@@ -87,6 +95,41 @@ def _input_read(facts: Facts) -> Iterator[Problem]:
         if not by_spec and not reads_image(facts, side) and facts.is_written(side, "input"):
             message = "found input for a model that reads the columns of mlp.features, expected none"
             yield Problem((side, "input"), "input", message, "delete input, or delete features", at_key=True)
+
+
+def _text_or_image(facts: Facts) -> Iterator[Problem]:
+    for side, model in facts.sides():
+        kind, text = kind_of(model["backbone"]), text_words(facts, side)
+        image = [word for word in IMAGE_WORDS if facts.is_written(side, "input", word)]
+        if text and (kind == "application" or (kind == "mlp" and reads_image(facts, side))):
+            message = f"found {text[0]} for a backbone given by {kind}, which reads no text, expected none"
+            yield Problem((side, "input", text[0]), "input", message, "delete it", at_key=True)
+        elif text and image and kind != "mlp":
+            message = f"found {image[0]}, which is about images, beside {text[0]}, which is about texts"
+            yield Problem((side, "input", image[0]), "input", f"{message}, expected one", "delete it", at_key=True)
+
+
+def _tokenizer_named(facts: Facts) -> Iterator[Problem]:
+    for side, model in facts.sides():
+        backbone, weights = model["backbone"], model["backbone"].get("weights")
+        of_preset = isinstance(weights, dict) and "preset" in weights
+        if not {"class", "file"} & set(backbone) or of_preset or not text_words(facts, side):
+            continue
+        if model["input"]["tokenizer"] == OWN_TOKENIZER:
+            message = f"found '{OWN_TOKENIZER}' for a backbone that comes without one, expected a preset that holds one"
+            hint = "write tokenizer: with a preset's folder or name, such as the teacher's"
+            yield Problem((side, "input", "tokenizer"), "input", message, hint)
+
+
+def _lengths_alike(facts: Facts) -> Iterator[Problem]:
+    """One tokenization feeds both models."""
+    models = {
+        side: facts.references[side]["student"] if side in facts.references else model for side, model in facts.sides()
+    }
+    lengths = {side: model["input"]["length"] for side, model in models.items()}
+    if len(lengths) == 2 and "auto" not in lengths.values() and lengths["student"] != lengths["teacher"]:
+        message = f"found {lengths['student']}, the teacher reads {lengths['teacher']} tokens, expected as many"
+        yield Problem(("student", "input", "length"), "input", message, "both read one tokenization of one text")
 
 
 def _channels(facts: Facts) -> Iterator[Problem]:
@@ -147,8 +190,10 @@ def _expect(facts: Facts) -> Iterator[Problem]:
 
 def _augment(facts: Facts) -> Iterator[Problem]:
     sides = [side for side, _ in facts.sides()]
-    if facts.values["data"]["augment"] and not any(reads_image(facts, side) for side in sides):
-        message = "found changes of images for models that read columns, expected none"
+    if facts.values["data"]["augment"] and not any(
+        reads_image(facts, side) and not text_words(facts, side) for side in sides
+    ):
+        message = "found changes of images for models that read no image, expected none"
         yield Problem(("data", "augment"), "input", message, "delete augment")
 
 
@@ -158,6 +203,9 @@ MODEL_CHECKS: tuple[Check, ...] = (
     Check((), _spec_says_all),
     Check((), _batch_norm),
     Check((), _input_read),
+    Check((), _text_or_image),
+    Check((), _tokenizer_named),
+    Check(("teacher", "student", "method"), _lengths_alike),
     Check((), _channels),
     Check((), _scale),
     Check(("task", "teacher"), _class_map),

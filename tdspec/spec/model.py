@@ -118,7 +118,7 @@ Backbone = ClassBackbone | PresetBackbone | ApplicationBackbone | FileBackbone |
 
 @dataclass(frozen=True)
 class Input:
-    """How an image becomes the model's input; `size` is (height, width)."""
+    """How an image or a text becomes the model's input; `size` is (height, width), `length` counts tokens."""
 
     column: str
     size: tuple[int, int] | Literal["auto"]
@@ -126,6 +126,8 @@ class Input:
     scale: tuple[float, float]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    tokenizer: str
+    length: int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ class Communication:
     message: Message
     encoder: Encoder
     iterations: int
+    detach: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -183,16 +186,55 @@ class TaskLoss:
 
 
 @dataclass(frozen=True)
-class LogitLoss:
+class PlainLoss:
+    """A term of which nothing is said but its weight and how that changes."""
+
     weight: float
+    schedule: str
+    warmup: float
+
+
+@dataclass(frozen=True)
+class LogitLoss(PlainLoss):
     distance: str
     temperature: float
 
 
 @dataclass(frozen=True)
-class StateLoss:
-    weight: float
+class DistLoss(PlainLoss):
+    temperature: float
+    intra: float
+
+
+@dataclass(frozen=True)
+class NkdLoss(PlainLoss):
+    temperature: float
+    non_target: float
+
+
+@dataclass(frozen=True)
+class RelationalLoss(PlainLoss):
+    distances: float
+    angles: float
+
+
+@dataclass(frozen=True)
+class ManifoldLoss(PlainLoss):
+    intra: float
+    inter: float
+
+
+@dataclass(frozen=True)
+class StateLoss(PlainLoss):
     distance: str
+    detach: str
+
+
+@dataclass(frozen=True)
+class InteractionLoss(StateLoss):
+    """`iteration_weights` has one factor an iteration, or is empty."""
+
+    iteration_weights: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -202,9 +244,15 @@ class Losses:
     balance: str
     task: TaskLoss
     logit: LogitLoss
+    dist: DistLoss
+    nkd: NkdLoss
     feature: StateLoss
     fitnet: StateLoss
-    interaction: StateLoss
+    vkd: PlainLoss
+    relational: RelationalLoss
+    attention: PlainLoss
+    manifold: ManifoldLoss
+    interaction: InteractionLoss
     message_consistency: StateLoss
     state_consistency: StateLoss
 

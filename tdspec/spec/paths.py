@@ -17,7 +17,10 @@ PATH_KEYS: tuple[tuple[str, ...], ...] = (
     ("data", "path"),
     *((side, "backbone", key) for side in SIDES for key in ("preset", "file", "spec")),
     *((side, "backbone", "weights", key) for side in SIDES for key in ("preset", "file")),
+    *((side, "input", "tokenizer") for side in SIDES),
 )
+PRESET_KEYS = frozenset(("preset", "tokenizer"))
+OWN_TOKENIZER = "own"
 
 
 def paths_in(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -26,7 +29,7 @@ def paths_in(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]
         value: Any = values
         for key in key_path:
             value = value[key] if isinstance(value, dict) and key in value else None
-        if isinstance(value, str):
+        if isinstance(value, str) and not (key_path[-1] == "tokenizer" and value == OWN_TOKENIZER):
             yield key_path, value
 
 
@@ -55,7 +58,7 @@ def absolute(key_path: tuple[str, ...], text: str, folder: str) -> str:
         folder: the folder relative paths start from.
     """
     expanded = os.path.abspath(os.path.join(folder, os.path.expanduser(text)))
-    if key_path[-1] != "preset":
+    if key_path[-1] not in PRESET_KEYS:
         return expanded
     is_folder = text.startswith((".", "/", "~")) or ("://" not in text and os.path.isdir(expanded))
     return expanded if is_folder else text
@@ -68,7 +71,7 @@ def relative(key_path: tuple[str, ...], text: str, old_folder: str, new_folder: 
         return text
     moved = Path(os.path.relpath(path, os.path.abspath(new_folder))).as_posix()
     # Without the dot a folder that does not exist yet would be read as a preset's name.
-    return moved if key_path[-1] != "preset" or moved.startswith(".") else f"./{moved}"
+    return moved if key_path[-1] not in PRESET_KEYS or moved.startswith(".") else f"./{moved}"
 
 
 def last_component(text: str) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from tdspec.errors import Diagnostic, Place, SpecError
 from tdspec.spec.source import Node
-from tdspec.spec.tree_builder import TreeBuilder
+from tdspec.spec.tree_builder import MAX_DEPTH, TreeBuilder
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_BYTES = 1 << 20
@@ -127,6 +127,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str, column: int
     if line < len(lines) and lines[line][offset : offset + 1] == "\t":
         return fatal(place, "syntax", "found a tab, expected spaces", "YAML is indented by spaces only")
     problem = error.problem or "text that is no YAML"
+    if "nesting depth" in problem:  # newer releases of the parser have a bound of their own, and look ahead
+        return fatal(place, "nesting", f"found more than {MAX_DEPTH} levels of nesting, expected few")
     detail = f"{error.context}, {problem}" if error.context else problem
     hint = next((hint for part, hint in SYNTAX_HINTS.items() if part in detail), "")
     opened = error.context_mark.line + 1 if error.context_mark else line + 1

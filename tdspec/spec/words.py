@@ -24,7 +24,7 @@ TYPE_WORDS = {
 }
 PATTERN_WORDS = {
     "^[A-Za-z0-9][A-Za-z0-9_.-]*$": "letters, digits, '_', '.' and '-', the first a letter or digit",
-    "^[A-Za-z0-9]+Backbone$": "the name of a keras-hub class that ends in 'Backbone'",
+    "^[A-Za-z0-9]+(Backbone|VisionEncoder|TextEncoder)$": "a keras-hub class such as ViTBackbone",
     "^[A-Za-z0-9]+$": "letters and digits",
 }
 
