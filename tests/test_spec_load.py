@@ -48,7 +48,7 @@ def test_document(spec_file: Path) -> None:
     assert spec.student.backbone == model.PresetBackbone("small", "own", None)
     assert spec.student.cut == model.Cut(1, "block_2")
     assert spec.student.head == model.Head("auto", 0.5)
-    assert spec.student.input == model.Input("image", "auto", 3, (0.0, 1.0), (0.0,), (1.0,))
+    assert spec.student.input == model.Input("image", "auto", 3, (0.0, 1.0), (0.0,), (1.0,), "own", "auto")
     assert spec.losses.interaction == model.InteractionLoss(2.0, "constant", 0.1, "relative_l2", "none", ())
     assert spec.losses.state_consistency == model.StateLoss(0.5, "constant", 0.1, "l2", "none")
     assert spec.export.formats == ("saved_model",)
