@@ -16,6 +16,7 @@ from tdspec.graph.codecs import Codec, StateShape, decoder, encoder, identity_en
 from tdspec.graph.distiller import Distiller
 from tdspec.graph.layouts import VECTOR, Layout
 from tdspec.graph.methods import Conversation, Side, unfold
+from tdspec.graph.models import set_synchronized
 from tdspec.graph.places import placed
 from tdspec.graph.predictions import TASK_LOSSES
 from tdspec.graph.projection import OrthogonalProjection
@@ -153,6 +154,7 @@ def build(document: Document, describe: Describe) -> Compiled:
 def _build(document: Document, describe: Describe) -> Compiled:
     spec = document.spec
     student = cut_model(document, "student", whole_model(document, "student", describe))
+    set_synchronized(student.whole.model, spec.train.synchronize_batch_norm)
     terms = terms_of(spec)
     if {term.name for term in terms} <= {"task"}:
         student, teacher = CutModel(student.whole, student.points, None, None, None), None

@@ -20,6 +20,7 @@ from tdspec.graph.across import REPLICAS
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
 from tdspec.graph.predictions import TASK_LOSSES
+from tdspec.graph.step import Batch, Step
 from tdspec.graph.terms import DISTANCES, Schedule, Term
 
 Tensor = Any
@@ -51,6 +52,9 @@ SCHEDULES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "linear_warmup": lambda done, warmup: ops.minimum(done / warmup, 1.0),
     "cosine": lambda done, warmup: 0.5 * (1.0 + ops.cos(np.pi * ops.minimum(done, 1.0))),
 }
+
+
+NOT_COMPILED = "the Distiller has no optimizer yet: call its compile first"
 
 
 class Distiller(keras.Model):
@@ -99,6 +103,7 @@ class Distiller(keras.Model):
         self.student_codec, self.teacher_codec = student_codec, teacher_codec
         self.projection = projection
         self.total_steps: int | None = None
+        self._step: Step | None = None
         self.term_factors = {
             term.name: keras.Variable("ones", (), dtype="float32", trainable=False, name=f"{term.name}_factor")
             for term in terms
@@ -128,12 +133,15 @@ class Distiller(keras.Model):
         """The figure the task is judged by."""
         return self._task_metric
 
-    def compile(self, optimizer: Any = "adam", *, total_steps: int | None = None, **options: Any) -> None:
+    def compile(
+        self, optimizer: Any = "adam", *, total_steps: int | None = None, jit: str = "off", **options: Any
+    ) -> None:
         """Configure training; losses and metrics are the spec's and cannot be given.
 
         Args:
             optimizer: a Keras optimizer.
             total_steps: how many steps the run will have; needed where a term's weight has a schedule.
+            jit: "auto", "on" or "off"; see `step.py`. Keras's own `jit_compile` stays off.
             options: `run_eagerly` and `steps_per_execution`, as for keras.Model.
         """
         scheduled = [term.name for term in self.terms if term.schedule.type != "constant"]
@@ -142,6 +150,7 @@ class Distiller(keras.Model):
         self.total_steps = total_steps
         super().compile(optimizer=optimizer, jit_compile=False, **options)
         self.optimizer.build(self.trained_variables)
+        self._step = Step(self, jit)
 
     def term_values(self, tensors: Mapping[str, Tensor], label: Tensor, sample_weight: Tensor) -> dict[str, Tensor]:
         """Every term of a batch before its weight, one value an example.
@@ -185,34 +194,55 @@ class Distiller(keras.Model):
         done = ops.cast(self.optimizer.iterations, "float32") / float(self.total_steps or 1)
         return SCHEDULES[schedule.type](done, schedule.warmup)
 
-    def _loss_share(self, values: Mapping[str, Tensor], sample_weight: Tensor) -> Tensor:
+    def loss_share(self, values: Mapping[str, Tensor], weights: Mapping[str, Tensor], sample_weight: Tensor) -> Tensor:
         """This replica's part of the objective; the parts of all replicas add up to it.
 
         The optimizer adds gradients up over replicas, so each term is divided by what all replicas hold.
+
+        Args:
+            values: of each term, (batch,).
+            weights: the factor of each term at this step.
+            sample_weight: (batch,).
         """
         one = ops.ones_like(sample_weight)
         shares = []
         for term in self.terms:
             count = REPLICAS.sum(sample_weight if term.needs_label else one)
-            shares.append(
-                self.weight_now(term) * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon())
-            )
+            mean = ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon())
+            shares.append(weights[term.name] * mean)
         return sum(shares)
+
+    def prepare(self, element_spec: Any, *, num_replicas: int) -> None:
+        """Find out whether XLA compiles the step, before the first one.
+
+        Args:
+            element_spec: of the global batches (features, label, sample_weight).
+            num_replicas: that share a batch.
+
+        Raises:
+            GraphError: `jit` is "on", and XLA cannot compile the model.
+        """
+        if self._step is None:
+            raise ValueError(NOT_COMPILED)
+        features, label, sample_weight = tf.nest.map_structure(
+            partial(_part_of, num_replicas=num_replicas), element_spec
+        )
+        scalar = tf.TensorSpec((), "float32")
+        batch = Batch(features, label, tf.TensorSpec(sample_weight.shape[:1], "float32"))
+        weights = {term.name: scalar for term in self.terms}
+        self._step.prepare(batch, weights, scalar, num_replicas=num_replicas)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One step on a batch (features, label) or (features, label, sample_weight); returns the running means."""
-        features, label, sample_weight = _unpacked(data)
-        with tf.GradientTape() as tape:
-            tensors = self(features, training=True)
-            values = self.term_values(tensors, label, sample_weight)
-            share = self._loss_share(values, sample_weight)
-            scaled = self.optimizer.scale_loss(share)
-        variables = [variable.value for variable in self.trained_variables]
-        gradients = tape.gradient(scaled, variables)
-        pairs = zip(gradients, self.trained_variables, strict=True)
+        if self._step is None:
+            raise ValueError(NOT_COMPILED)
+        batch = Batch(*_unpacked(data))
+        weights = {term.name: ops.convert_to_tensor(self.weight_now(term)) for term in self.terms}
+        outcome = self._step(batch, weights, self.optimizer.scale_loss(ops.ones((), "float32")))
+        pairs = zip(outcome.gradients, self.trained_variables, strict=True)
         self.optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
-        self._record(values, share, sample_weight)
-        self._task_metric.update_state(label, tensors["student_prediction"], sample_weight)
+        self._record(outcome.values, outcome.share, batch.sample_weight)
+        self._task_metric.update_state(batch.label, outcome.prediction, batch.sample_weight)
         return {metric.name: metric.result() for metric in (*self._term_means.values(), self._task_metric)}
 
     def _record(self, values: Mapping[str, Tensor], share: Tensor, sample_weight: Tensor) -> None:
@@ -243,6 +273,12 @@ class Distiller(keras.Model):
         """The student's prediction for a batch of features."""
         features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self.student({name: features[name] for name in self._features}, training=False)
+
+
+def _part_of(spec: tf.TensorSpec, num_replicas: int) -> tf.TensorSpec:
+    """What one replica gets of a batch."""
+    size = spec.shape[0]
+    return tf.TensorSpec([None if size is None else size // num_replicas, *spec.shape[1:]], spec.dtype)
 
 
 def _unpacked(data: Any) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:

@@ -222,12 +222,10 @@ def assemble(
     Raises:
         GraphError: the head does not fit the features, or the backbone's own output does not have `units` columns.
     """
-    for layer in backbone.model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            # Statistics over all replicas, so that a figure does not depend on how many there are.
-            layer.synchronized = True
-            if batch_norm_epsilon is not None:
-                layer.epsilon = batch_norm_epsilon
+    set_synchronized(backbone.model, True)
+    if batch_norm_epsilon is not None:
+        for layer in _batch_norms(backbone.model):
+            layer.epsilon = batch_norm_epsilon
     inputs = _inputs(backbone, image, image_shape, text)
     # Cutting a graph at a state and a mask makes Keras forget how the mask's input was made, which no model that is
     # saved may share with it.
@@ -250,6 +248,16 @@ def assemble(
     # A changed epsilon is not part of a keras-hub class's config, so only the opened graph can be saved with it.
     model = graph if batch_norm_epsilon is not None and text is None else functional(inputs, whole, name=name)
     return WholeModel(model, graph, features, backbone, head is None, units is not None, patch_grid, text)
+
+
+def _batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def set_synchronized(model: keras.Model, synchronized: bool) -> None:
+    """Whether statistics are of the batch of all replicas, so that a figure does not depend on how many there are."""
+    for layer in _batch_norms(model):
+        layer.synchronized = synchronized
 
 
 def units_of(task_type: str, num_classes: int | None) -> int:

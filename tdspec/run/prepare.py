@@ -140,7 +140,9 @@ def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | N
     optimizer = compiled.document.spec.train.optimizer
     options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
     compiled.distiller.compile(
-        make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1), total_steps=total_steps
+        make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1),
+        total_steps=total_steps,
+        jit=compiled.document.spec.train.jit,
     )
 
 

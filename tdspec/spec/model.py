@@ -272,8 +272,10 @@ class Train:
     optimizer: Optimizer
     schedule: str
     precision: str
+    jit: str
     strategy: str
     replicas: int | Literal["auto"]
+    synchronize_batch_norm: bool
 
 
 @dataclass(frozen=True)

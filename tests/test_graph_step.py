@@ -1,0 +1,215 @@
+"""The step compiled by XLA: the plain step's numbers, on one replica and on two, and not one product more."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from graph_helpers import Array, compiled, pixels, vit
+
+from tdspec.errors import GraphError
+from tdspec.graph.distiller import Distiller
+from tdspec.graph.step import Batch, Step
+from tdspec.graph.terms import Term
+from tdspec.run.strategy import make_strategy
+
+UNEVEN = np.array([0, 0, 0, 1, 1, 2, 1, 0.5], "float32")
+STEPS = 5
+
+
+def _batches() -> tf.data.Dataset:
+    rows = ({"image": pixels(8 * STEPS)}, np.arange(8 * STEPS) % 10, np.tile(UNEVEN, STEPS))
+    return tf.data.Dataset.from_tensor_slices(rows).batch(8, drop_remainder=True)
+
+
+def _train(folder: Path, strategy: str, jit: str, **options: Any) -> tuple[dict[str, float], dict[str, Array]]:
+    """Figures and variables after some steps; several steps are one call, as in a run."""
+    scope = make_strategy(strategy, 2 if strategy == "mirrored" else "auto")
+    with scope.scope():
+        distiller = compiled(folder, options.pop("method", "talking"), **options).distiller
+        distiller.compile(keras.optimizers.SGD(0.0003), jit=jit)
+    distiller.prepare(_batches().element_spec, num_replicas=scope.num_replicas_in_sync)
+    iterator = iter(scope.experimental_distribute_dataset(_batches()))
+
+    @tf.autograph.experimental.do_not_convert
+    def on_replica(batch: Any) -> None:
+        distiller.train_step(batch)
+
+    @tf.function
+    def steps() -> None:
+        for _ in tf.range(STEPS):
+            scope.run(on_replica, args=(next(iterator),))
+
+    steps()
+    figures = {metric.name: float(metric.result()) for metric in distiller.metrics}
+    named = {f"{index} {variable.path}": variable.numpy() for index, variable in enumerate(distiller.variables)}
+    return figures, {name: value for name, value in named.items() if "metric" not in name}
+
+
+def _assert_equal(found: Any, expected: Any) -> None:
+    assert found[0] == pytest.approx(expected[0], rel=1e-5, abs=1e-5)
+    for (name, one), two in zip(found[1].items(), expected[1].values(), strict=True):
+        assert np.allclose(one, two, rtol=1e-5, atol=1e-5), name
+
+
+def _file(folder: Path, name: str, dropout: float) -> dict[str, Any]:
+    """A .keras file with BatchNormalization, and Dropout unless it is 0, inside what will be its middle part."""
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Dense(6, activation="tanh", name="first")(keras.layers.Flatten()(image))
+    x = keras.layers.BatchNormalization(momentum=0.9, name="norm")(keras.layers.Dense(6, name="second")(x))
+    x = keras.layers.Dropout(dropout, name="drop")(x)
+    x = keras.layers.Dense(5, activation="tanh", name="third")(x)
+    keras.Model(image, x, name=name).save(folder / f"{name}.keras")
+    return {"file": f"{name}.keras", "weights": "random"}
+
+
+def _pair(folder: Path, dropout: float, iterations: int) -> dict[str, Any]:
+    return {
+        "teacher": _file(folder, "teacher_file", dropout),
+        "student": _file(folder, "student_file", dropout),
+        "teacher_cut": ("first", "third"),
+        "student_cut": ("first", "third"),
+        "communication": {"iterations": iterations},
+    }
+
+
+@pytest.mark.parametrize("iterations", [0, 2])
+def test_xla_changes_no_number(tmp_path: Path, iterations: int) -> None:
+    """Nor do the batch's statistics change."""
+    options = _pair(tmp_path, 0.0, iterations)
+    plain = _train(tmp_path, "none", "off", **options)
+    _assert_equal(_train(tmp_path, "none", "on", **options), plain)
+    assert any("moving_mean" in name and np.any(value) for name, value in plain[1].items())
+
+
+def test_dropout_draws_anew_in_each_step(tmp_path: Path) -> None:
+    """XLA draws other numbers from a seed than TensorFlow does; the seeds advance alike, so that a run can resume."""
+    plain, jitted = (_train(tmp_path, "none", jit, **_pair(tmp_path, 0.5, 1)) for jit in ("off", "on"))
+    seeds = [{n: v.tolist() for n, v in result[1].items() if "seed_generator" in n} for result in (plain, jitted)]
+    assert seeds[0] == seeds[1] and any(seed[1] >= STEPS for seed in seeds[0].values())
+    assert jitted[0]["task"] != plain[0]["task"]
+    again = _train(tmp_path, "none", "on", **_pair(tmp_path, 0.5, 1))
+    assert all(np.array_equal(one, two) for one, two in zip(jitted[1].values(), again[1].values(), strict=True))
+
+
+@pytest.mark.parametrize("student", [None, vit()])
+def test_two_replicas_by_xla_are_one_device(tmp_path: Path, student: Any) -> None:
+    """Distances that look at the whole batch do so over the replicas."""
+    _assert_equal(_train(tmp_path, "mirrored", "on", student=student), _train(tmp_path, "none", "off", student=student))
+
+
+def _with_norm(folder: Path, **train: Any) -> dict[str, Any]:
+    student = _file(folder, "student_file", 0.0)
+    return {"student": student, "student_cut": ("first", "third"), "train": train}
+
+
+def test_statistics_over_replicas_keep_xla_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(GraphError, match="BatchNormalization sums over the replicas") as caught:
+        compiled_on = compiled(tmp_path, **_with_norm(tmp_path)).distiller
+        compiled_on.compile("sgd", jit="on")
+        compiled_on.prepare(_batches().element_spec, num_replicas=2)
+    assert "train.synchronize_batch_norm: false" in caught.value.hint
+    with caplog.at_level("WARNING", logger="absl"):
+        auto = _train(tmp_path, "mirrored", "auto", **_with_norm(tmp_path))
+    assert caplog.text.count("without XLA") == 1
+    _assert_equal(auto, _train(tmp_path, "mirrored", "off", **_with_norm(tmp_path)))
+    own = _with_norm(tmp_path, synchronize_batch_norm=False)
+    _assert_equal(_train(tmp_path, "mirrored", "on", **own), _train(tmp_path, "mirrored", "off", **own))
+
+
+class Spelling(keras.layers.Layer):
+    """Has an operation that XLA does not know."""
+
+    def call(self, inputs: Any) -> Any:
+        return tf.strings.to_number(tf.strings.as_string(tf.stop_gradient(inputs))) + 0.0 * inputs
+
+
+def _unknown_to_xla(jit: str) -> Distiller:
+    inputs = keras.Input((3,), name="x")
+    student = keras.Model({"x": inputs}, keras.layers.Dense(1)(Spelling()(inputs)))
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("teacher", "student_segments", "teacher_segments", "student_codec", "teacher_codec", "projection")
+    )
+    term = Term("task", 1.0, "task", ("label",), ("student_prediction",))
+    distiller = Distiller(
+        {"x": inputs},
+        {"student_prediction": student({"x": inputs})},
+        (term,),
+        task_type="regression",
+        student=student,
+        name="unknown",
+        **nothing,
+    )
+    distiller.compile(keras.optimizers.SGD(0.1), jit=jit)
+    return distiller
+
+
+def test_what_xla_does_not_know(caplog: pytest.LogCaptureFixture) -> None:
+    data = ({"x": np.ones((4, 3), "float32")}, np.ones(4, "float32"))
+    with pytest.raises(GraphError, match=r"train\.jit is on, but XLA cannot compile the model: ") as caught:
+        _unknown_to_xla("on").train_step(data)
+    assert "jit: off" in caught.value.hint
+    with caplog.at_level("WARNING", logger="absl"):
+        distiller = _unknown_to_xla("auto")
+        losses = [float(distiller.train_step(data)["loss"]) for _ in range(3)]
+    assert caplog.text.count("the step runs without XLA: XLA cannot compile") == 1
+    assert losses[2] < losses[0]
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(ValueError, match="jit is 'yes', expected one of auto, on, off"):
+        _unknown_to_xla("yes")
+
+
+def test_keras_fit_by_xla(tmp_path: Path) -> None:
+    """Batches whose size the graph does not know, the last one smaller."""
+    logs = []
+    for jit in ("off", "on"):
+        distiller = compiled(tmp_path).distiller
+        distiller.compile(keras.optimizers.SGD(0.0003), jit=jit)
+        history = distiller.fit({"image": pixels(20)}, np.arange(20) % 10, batch_size=8, shuffle=False, verbose=0)
+        logs.append({name: values[-1] for name, values in history.history.items()})
+    assert logs[1] == pytest.approx(logs[0], rel=1e-5)
+
+
+def _products(distiller: Distiller) -> int:
+    """Matrix products of a step, as XLA reads them after dropping what nobody needs."""
+    distiller.compile("sgd")
+    step = Step(distiller, "on")
+    batch = Batch({"image": tf.constant(pixels())}, tf.constant(np.arange(8)), tf.ones(8))
+    weights = {term.name: tf.ones(()) for term in distiller.terms}
+    values = [[tf.convert_to_tensor(v.value) for v in group] for group in (distiller.trained_variables, step._others)]
+
+    @tf.function(jit_compile=True, autograph=False)
+    def program() -> Any:
+        return step._whole(*values, batch, weights, tf.ones(()))
+
+    text = program.experimental_get_compiler_ir()(stage="hlo")
+    return len(re.findall(r" dot\(", text))
+
+
+@pytest.mark.parametrize(
+    ("method", "losses", "iterations", "expected"),
+    [
+        # student 3 forward, 3 for its kernels, 2 for its states
+        ("scratch", {}, 0, 8),
+        # and 4 of the teacher forward, none backward
+        ("logit", {}, 0, 12),
+        # of the teacher 3; the two messages 2, their kernels 2, the student's states behind its message 1
+        ("feature", {}, 0, 16),
+        # a question 1, heard 1, interpreted 2, answered 1, heard 2: and as many for their states; 5 kernels;
+        # of the teacher nothing on the data
+        ("talking", {"message_consistency": 0.0, "state_consistency": 0.0}, 1, 27),
+    ],
+)
+def test_nothing_is_computed_that_no_term_needs(
+    tmp_path: Path, method: str, losses: dict[str, Any], iterations: int, expected: int
+) -> None:
+    communication = {"message": {"dim": 4}, "encoder": {"type": "linear"}, "iterations": iterations}
+    distiller = compiled(tmp_path, method, losses=losses, communication=communication).distiller
+    assert _products(distiller) == expected
