@@ -14,7 +14,7 @@ from graph_helpers import Array, compiled, pixels, vit
 
 from tdspec.errors import GraphError
 from tdspec.graph.distiller import Distiller
-from tdspec.graph.step import Batch, Step
+from tdspec.graph.step import Batch, Step, on_flat
 from tdspec.graph.terms import Term
 from tdspec.run.strategy import make_strategy
 
@@ -28,24 +28,19 @@ def _batches() -> tf.data.Dataset:
 
 
 def _train(folder: Path, strategy: str, jit: str, **options: Any) -> tuple[dict[str, float], dict[str, Array]]:
-    """Figures and variables after some steps; several steps are one call, as in a run."""
+    """Figures and variables after some steps."""
     scope = make_strategy(strategy, 2 if strategy == "mirrored" else "auto")
     with scope.scope():
         distiller = compiled(folder, options.pop("method", "talking"), **options).distiller
         distiller.compile(keras.optimizers.SGD(0.0003), jit=jit)
-    distiller.prepare(_batches().element_spec, num_replicas=scope.num_replicas_in_sync)
-    iterator = iter(scope.experimental_distribute_dataset(_batches()))
+    distiller.prepare(_batches().element_spec, scope)
 
-    @tf.autograph.experimental.do_not_convert
-    def on_replica(batch: Any) -> None:
-        distiller.train_step(batch)
+    @tf.function(autograph=False)
+    def step(batch: Any) -> None:
+        scope.run(lambda part: distiller.train_step(part) and None, args=(batch,))
 
-    @tf.function
-    def steps() -> None:
-        for _ in tf.range(STEPS):
-            scope.run(on_replica, args=(next(iterator),))
-
-    steps()
+    for batch in scope.experimental_distribute_dataset(_batches()):
+        step(batch)
     figures = {metric.name: float(metric.result()) for metric in distiller.metrics}
     named = {f"{index} {variable.path}": variable.numpy() for index, variable in enumerate(distiller.variables)}
     return figures, {name: value for name, value in named.items() if "metric" not in name}
@@ -112,7 +107,7 @@ def test_statistics_over_replicas_keep_xla_off(tmp_path: Path, caplog: pytest.Lo
     with pytest.raises(GraphError, match="BatchNormalization sums over the replicas") as caught:
         compiled_on = compiled(tmp_path, **_with_norm(tmp_path)).distiller
         compiled_on.compile("sgd", jit="on")
-        compiled_on.prepare(_batches().element_spec, num_replicas=2)
+        compiled_on.prepare(_batches().element_spec, make_strategy("mirrored", 2))
     assert "train.synchronize_batch_norm: false" in caught.value.hint
     with caplog.at_level("WARNING", logger="absl"):
         auto = _train(tmp_path, "mirrored", "auto", **_with_norm(tmp_path))
@@ -180,16 +175,9 @@ def test_keras_fit_by_xla(tmp_path: Path) -> None:
 def _products(distiller: Distiller) -> int:
     """Matrix products of a step, as XLA reads them after dropping what nobody needs."""
     distiller.compile("sgd")
-    step = Step(distiller, "on")
     batch = Batch({"image": tf.constant(pixels())}, tf.constant(np.arange(8)), tf.ones(8))
-    weights = {term.name: tf.ones(()) for term in distiller.terms}
-    values = [[tf.convert_to_tensor(v.value) for v in group] for group in (distiller.trained_variables, step._others)]
-
-    @tf.function(jit_compile=True, autograph=False)
-    def program() -> Any:
-        return step._whole(*values, batch, weights, tf.ones(()))
-
-    text = program.experimental_get_compiler_ir()(stage="hlo")
+    program = on_flat(Step(distiller, "on")._plain, (batch,))
+    text = program.experimental_get_compiler_ir(*tf.nest.flatten(batch))(stage="hlo")
     return len(re.findall(r" dot\(", text))
 
 

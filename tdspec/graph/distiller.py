@@ -7,7 +7,7 @@ Leaves out: building the graph (`compiler.py`), optimizers, checkpoints and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from tdspec.graph.across import REPLICAS
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
 from tdspec.graph.predictions import TASK_LOSSES
-from tdspec.graph.step import Batch, Step
+from tdspec.graph.step import Batch, Forward, Step
 from tdspec.graph.terms import DISTANCES, Schedule, Term
 
 Tensor = Any
@@ -52,9 +52,6 @@ SCHEDULES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "linear_warmup": lambda done, warmup: ops.minimum(done / warmup, 1.0),
     "cosine": lambda done, warmup: 0.5 * (1.0 + ops.cos(np.pi * ops.minimum(done, 1.0))),
 }
-
-
-NOT_COMPILED = "the Distiller has no optimizer yet: call its compile first"
 
 
 class Distiller(keras.Model):
@@ -194,56 +191,64 @@ class Distiller(keras.Model):
         done = ops.cast(self.optimizer.iterations, "float32") / float(self.total_steps or 1)
         return SCHEDULES[schedule.type](done, schedule.warmup)
 
-    def loss_share(self, values: Mapping[str, Tensor], weights: Mapping[str, Tensor], sample_weight: Tensor) -> Tensor:
+    def _loss_share(self, values: Mapping[str, Tensor], sample_weight: Tensor) -> Tensor:
         """This replica's part of the objective; the parts of all replicas add up to it.
 
         The optimizer adds gradients up over replicas, so each term is divided by what all replicas hold.
-
-        Args:
-            values: of each term, (batch,).
-            weights: the factor of each term at this step.
-            sample_weight: (batch,).
         """
         one = ops.ones_like(sample_weight)
         shares = []
         for term in self.terms:
             count = REPLICAS.sum(sample_weight if term.needs_label else one)
-            mean = ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon())
-            shares.append(weights[term.name] * mean)
+            shares.append(
+                self.weight_now(term) * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon())
+            )
         return sum(shares)
 
-    def prepare(self, element_spec: Any, *, num_replicas: int) -> None:
+    def prepare(self, element_spec: Any, strategy: tf.distribute.Strategy) -> None:
         """Find out whether XLA compiles the step, before the first one.
 
         Args:
             element_spec: of the global batches (features, label, sample_weight).
-            num_replicas: that share a batch.
+            strategy: under which the steps will run.
 
         Raises:
             GraphError: `jit` is "on", and XLA cannot compile the model.
         """
+        part = partial(_part_of, num_replicas=strategy.num_replicas_in_sync)
+        features, label, sample_weight = tf.nest.map_structure(part, element_spec)
+        weight = tf.TensorSpec(sample_weight.shape[:1], "float32")
+        self._compiled_step().prepare(Batch(features, label, weight), strategy)
+
+    def _compiled_step(self) -> Step:
         if self._step is None:
-            raise ValueError(NOT_COMPILED)
-        features, label, sample_weight = tf.nest.map_structure(
-            partial(_part_of, num_replicas=num_replicas), element_spec
-        )
-        scalar = tf.TensorSpec((), "float32")
-        batch = Batch(features, label, tf.TensorSpec(sample_weight.shape[:1], "float32"))
-        weights = {term.name: scalar for term in self.terms}
-        self._step.prepare(batch, weights, scalar, num_replicas=num_replicas)
+            raise ValueError("the Distiller has no optimizer yet: call its compile first")
+        return self._step
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One step on a batch (features, label) or (features, label, sample_weight); returns the running means."""
-        if self._step is None:
-            raise ValueError(NOT_COMPILED)
-        batch = Batch(*_unpacked(data))
-        weights = {term.name: ops.convert_to_tensor(self.weight_now(term)) for term in self.terms}
-        outcome = self._step(batch, weights, self.optimizer.scale_loss(ops.ones((), "float32")))
-        pairs = zip(outcome.gradients, self.trained_variables, strict=True)
-        self.optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
-        self._record(outcome.values, outcome.share, batch.sample_weight)
-        self._task_metric.update_state(batch.label, outcome.prediction, batch.sample_weight)
+        self._compiled_step()(Batch(*_unpacked(data)))
         return {metric.name: metric.result() for metric in (*self._term_means.values(), self._task_metric)}
+
+    def update(self, batch: Batch, trained: Sequence[Tensor], forward: Forward) -> None:
+        """One step: forward, the terms, their gradients, the optimizer, the running means.
+
+        Args:
+            batch: of this replica.
+            trained: what `forward` computes from, one for each of `trained_variables`.
+            forward: features -> the tensors that the terms compare.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            # Only these: no gradient of the teacher's weights, and of its pass on the data no activation is kept.
+            tape.watch(trained)
+            tensors = forward(batch.features)
+            values = self.term_values(tensors, batch.label, batch.sample_weight)
+            share = self._loss_share(values, batch.sample_weight)
+            scaled = self.optimizer.scale_loss(share)
+        pairs = zip(tape.gradient(scaled, trained), self.trained_variables, strict=True)
+        self.optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
+        self._record(values, share, batch.sample_weight)
+        self._task_metric.update_state(batch.label, tensors["student_prediction"], batch.sample_weight)
 
     def _record(self, values: Mapping[str, Tensor], share: Tensor, sample_weight: Tensor) -> None:
         context = tf.distribute.get_replica_context()

@@ -248,7 +248,7 @@ def _run(run: Run, options: Options, steps: int) -> None:
 def _fit(run: Run, first_epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
     batch_size = run.document.spec.data.batch_size
     element_spec = run.splits.train.batches(batch_size, epoch=first_epoch).element_spec
-    run.compiled.distiller.prepare(element_spec, num_replicas=run.strategy.num_replicas_in_sync)
+    run.compiled.distiller.prepare(element_spec, run.strategy)
     loop.fit(
         run.compiled.distiller,
         strategy=run.strategy,

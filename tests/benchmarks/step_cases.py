@@ -1,0 +1,116 @@
+"""The steps that the benchmarks measure: small transformers and MLPs that talk.
+
+In: the name of a case. Out: its sizes, its compiled spec, a batch.
+Leaves out: measuring.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+CLASSES = 10
+MESSAGE, HIDDEN = 64, 128
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes; `teacher` and `student` are widths of transformers of 12 and 4 blocks, or units of MLPs."""
+
+    teacher: Any
+    student: Any
+    image: tuple[int, int, int]
+    patch: int
+    batch: int
+    iterations: int
+
+    @property
+    def is_mlp(self) -> bool:
+        return not self.patch
+
+    @property
+    def cuts(self) -> dict[str, tuple[int, int]]:
+        return {"teacher": (1, 3), "student": (1, 2)} if self.is_mlp else {"teacher": (4, 12), "student": (1, 4)}
+
+
+CASES = {
+    **{
+        f"vit{width}-{tokens}-k{iterations}": Case(width, width // 2, (32, 32, 3), patch, 64, iterations)
+        for width in (128, 192)
+        for tokens, patch in ((17, 8), (65, 4))
+        for iterations in (0, 1, 3)
+    },
+    **{f"mlp-k{k}": Case((512, 256, 128), (64, 32), (8, 8, 1), 0, 256, k) for k in (0, 1, 3)},
+}
+
+
+def spec_of(case: Case, **changes: Any) -> dict[str, Any]:
+    """The spec of a case, with sections replaced."""
+    values: dict[str, Any] = {
+        "version": 1,
+        "name": "benchmark",
+        "method": "talking",
+        "data": {"source": "digits", "batch_size": case.batch},
+        "communication": {
+            "message": {"dim": MESSAGE},
+            "encoder": {"type": "mlp", "hidden_dim": HIDDEN},
+            "iterations": case.iterations,
+        },
+        "train": {"epochs": 1, "optimizer": {"type": "adamw", "learning_rate": 0.001}, "schedule": "constant"},
+    }
+    for side, layers in (("teacher", 12), ("student", 4)):
+        low, high = case.cuts[side]
+        values[side] = {
+            "backbone": _backbone(getattr(case, side), layers, case.patch),
+            "input": {"size": list(case.image[:2]), "channels": case.image[2]},
+            "cut": {"low": low, "high": high},
+        }
+    values["student"]["head"] = {"pooling": "flatten" if case.is_mlp else "token", "dropout": 0.0}
+    if case.is_mlp:
+        del values["student"]["head"]
+    return {**values, **changes}
+
+
+def _backbone(width: Any, layers: int, patch: int) -> dict[str, Any]:
+    if not patch:
+        return {"mlp": {"units": list(width)}, "weights": "random"}
+    config = {"num_layers": layers, "num_heads": 4, "hidden_dim": width, "mlp_dim": 4 * width, "patch_size": patch}
+    return {"class": "ViTBackbone", "config": config, "weights": "random"}
+
+
+class Facts:
+    """What the made-up source declares."""
+
+    def __init__(self, case: Case):
+        self.num_classes, self.image_shape = CLASSES, case.image
+
+
+def compiled_case(name: str, *, jit: str = "on", **changes: Any) -> Any:
+    """The compiled spec of a case, its optimizer included."""
+    from tdspec.graph.compiler import build
+    from tdspec.run.prepare import compile_optimizer
+    from tdspec.spec.load import load
+
+    case = CASES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spec.yaml"
+        path.write_text(yaml.safe_dump(spec_of(case, **changes)))
+        document = load(path, [f"train.jit={jit}"])
+    compiled = build(document, lambda _: Facts(case))
+    compile_optimizer(compiled, schedule="constant", total_steps=1000)
+    return compiled
+
+
+def batch_of(name: str) -> tuple[dict[str, Any], Any, Any]:
+    """(features, label, sample_weight) of tensors."""
+    import tensorflow as tf
+
+    case = CASES[name]
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (case.batch, *case.image)).astype("uint8")
+    return {"image": tf.constant(images)}, tf.constant(np.arange(case.batch) % CLASSES), tf.ones(case.batch)
