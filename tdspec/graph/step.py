@@ -10,6 +10,7 @@ Leaves out: what a step does (`distiller.py`).
 from __future__ import annotations
 
 import concurrent.futures
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +29,14 @@ JIT_WORDS = ("auto", "on", "off")
 # A size that is not known when a model is tried: any will do.
 SOME_SIZE = 2
 SYNCHRONIZED = "the student's BatchNormalization sums over the replicas, which no XLA program can"
+
+
+# How XLA names the operation that it does not know.
+UNKNOWN_OPERATION = re.compile(r"unsupported operations[^:]*: (\w+) \(")
+
+
+class Untranslatable(Exception):
+    """XLA cannot translate a function."""
 
 
 class Batch(NamedTuple):
@@ -113,8 +122,8 @@ class Step:
         else:
             try:
                 return _in_new_thread(lambda: self._lowered(described, whole=_is_default(strategy)))
-            except (tf.errors.OpError, NotImplementedError) as error:
-                reason = f"XLA cannot compile the model: {first_sentence(error)}"
+            except Untranslatable as error:
+                reason = f"XLA cannot compile the model: {error}"
                 hint = "write jit: auto, or jit: off"
         if self._jit == "on":
             raise GraphError(f"train.jit is on, but {reason}", hint)
@@ -168,7 +177,9 @@ def values_of(variables: Sequence[keras.Variable]) -> list[Tensor]:
 
 
 def _is_default(strategy: tf.distribute.Strategy) -> bool:
-    """Whether it is what holds where no strategy was made."""
+    """Whether it is what holds where no strategy was made; in a replica's context, of the strategy that runs it."""
+    if tf.distribute.has_strategy():
+        return False
     with strategy.scope():
         return not tf.distribute.has_strategy()
 
@@ -185,11 +196,16 @@ def lowered(function: Callable[..., Any], arguments: Any) -> Program:
     """A function of arguments as described, to be compiled by XLA when it first runs; here XLA only translates it.
 
     Raises:
-        OpError: XLA cannot.
+        Untranslatable: XLA cannot; the message says why.
     """
     described = tf.nest.flatten(arguments)
     compiled = on_flat(function, arguments)
-    compiled.experimental_get_compiler_ir(*map(_with_known_shape, described))(stage="hlo")
+    translate = compiled.experimental_get_compiler_ir(*map(_with_known_shape, described))
+    try:
+        translate(stage="hlo")
+    except (tf.errors.OpError, ValueError) as error:
+        unknown = UNKNOWN_OPERATION.search(str(error))
+        raise Untranslatable(f"it does not know {unknown[1]}" if unknown else first_sentence(error)) from error
     concrete = compiled.get_concrete_function(*described)
     return lambda *values: concrete(*tf.nest.flatten(values))
 

@@ -1,0 +1,183 @@
+"""tdspec's training step beside the same step in PyTorch, eager and by torch.compile.
+
+    python tests/benchmarks/pytorch.py [--python PYTHON_WITH_TORCH] [--steps 3] [--rounds 7] [--cases NAME ...]
+
+In: nothing; weights, images and labels are random. Out: one line of JSON: by case, seconds of tdspec's step over those
+of PyTorch's, eager and compiled, medians over rounds that take turns; below 1 tdspec is the faster.
+PyTorch runs in a process of its own, of a Python that has it (by default this one), with as many threads.
+Leaves out: the objective (`by_hand.py`), the input pipeline, several devices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+from by_hand import Objective, weights_of
+from step_cases import CASES, Case
+
+KINDS = ("eager", "compiled")
+
+
+class Torch:
+    """The objective's operations."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.torch, self.nn = torch, torch.nn.functional
+
+    def dense(self, x: Any, kernel: Any, bias: Any) -> Any:
+        return self.torch.addmm(bias, x.flatten(0, -2), kernel).unflatten(0, x.shape[:-1])
+
+    def layer_norm(self, x: Any, gamma: Any, beta: Any) -> Any:
+        return self.nn.layer_norm(x, x.shape[-1:], gamma, beta, 1e-6)
+
+    def split_heads(self, x: Any, heads: int) -> list[Any]:
+        return list(x.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4))
+
+    def attention(self, query: Any, key: Any, value: Any) -> Any:
+        return self.nn.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+
+    def gelu(self, x: Any) -> Any:
+        return self.nn.gelu(x)
+
+    def relu(self, x: Any) -> Any:
+        return self.nn.relu(x)
+
+    def join(self, *parts: Any) -> Any:
+        return self.torch.cat(parts, -1)
+
+    def patches(self, image: Any, patch: int) -> Any:
+        x = image.float() / 255.0
+        if not patch:
+            return x.flatten(1)
+        x = x.unflatten(2, (-1, patch)).unflatten(1, (-1, patch))
+        return x.permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2)
+
+    def with_token(self, x: Any, token: Any, positions: Any) -> Any:
+        return self.torch.cat([token.expand(len(x), -1, -1), x], 1) + positions
+
+    def constant(self, x: Any) -> Any:
+        return x.detach()
+
+    def cross_entropy(self, logits: Any, label: Any) -> Any:
+        return self.nn.cross_entropy(logits, label)
+
+    def relative_l2(self, target: Any, prediction: Any) -> Any:
+        return (target - prediction).square().sum() / (target - target.mean(0)).square().sum()
+
+
+def serve(path: str) -> None:
+    """Of PyTorch's process: reads "KIND STEPS" a line, writes seconds a step; the first word is the objective."""
+    import torch
+
+    case, arrays, images, label = pickle.loads(Path(path).read_bytes())
+    image, label = torch.tensor(images), torch.tensor(label).long()
+    objective = Objective(Torch(), case)
+    steps = {}
+    for kind in KINDS:
+        weights = {side: [torch.tensor(array) for array in found] for side, found in arrays.items()}
+        trained = [w.requires_grad_() for side, found in weights.items() if side != "teacher" for w in found]
+        optimizer = torch.optim.AdamW(trained, lr=0.001, weight_decay=0.0, fused=True)
+        steps[kind] = _step(objective, image, label, weights, optimizer, compiled=kind == "compiled")
+    print(float(objective(image, label, weights)), flush=True)
+    for line in sys.stdin:
+        kind, count = line.split()
+        start = time.perf_counter()
+        for _ in range(int(count)):
+            steps[kind]()
+        print((time.perf_counter() - start) / int(count), flush=True)
+
+
+def _step(objective: Any, image: Any, label: Any, weights: Any, optimizer: Any, *, compiled: bool) -> Any:
+    import torch
+
+    run = torch.compile(objective.__call__) if compiled else objective
+
+    def step() -> None:
+        optimizer.zero_grad()
+        run(image, label, weights).backward()
+        optimizer.step()
+
+    return step
+
+
+class Process:
+    """PyTorch in a process of its own."""
+
+    def __init__(self, python: str, case: Case, arrays: Any, batch: Any):
+        features, label, _ = batch
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            pickle.dump((case, arrays, features["image"].numpy(), label.numpy()), file)
+        call = [python, __file__, "--serve", file.name]
+        self._process = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.loss = self._read()
+        Path(file.name).unlink()
+
+    def _read(self) -> float:
+        return float(self._process.stdout.readline())  # type: ignore[union-attr]
+
+    def seconds(self, kind: str, steps: int) -> float:
+        """Of one step."""
+        print(kind, steps, file=self._process.stdin, flush=True)
+        return self._read()
+
+    def close(self) -> None:
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.wait()
+
+
+def ratios(name: str, python: str, steps: int, rounds: int) -> dict[str, float]:
+    """The median over rounds of tdspec's time over PyTorch's, by how PyTorch runs."""
+    import tensorflow as tf
+    from step import seconds, tdspec_step
+    from step_cases import batch_of
+
+    compiled, ours = tdspec_step(name)
+    torch = Process(python, CASES[name], weights_of(compiled), batch_of(name))
+    ours(tf.constant(1))
+    expected = float(compiled.distiller.metrics[0].result())
+    assert abs(torch.loss - expected) < 1e-3 * expected, (torch.loss, expected)
+    for kind in KINDS:
+        torch.seconds(kind, 2)
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for _ in range(rounds):
+        own = seconds(ours, steps)
+        for kind in KINDS:
+            found[kind].append(own / torch.seconds(kind, steps))
+    torch.close()
+    return {kind: round(statistics.median(values), 3) for kind, values in found.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--serve")
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    given = parser.parse_args()
+    if given.serve:
+        serve(given.serve)
+    elif subprocess.run([given.python, "-c", "import torch"], capture_output=True, check=False).returncode:
+        sys.exit(f"{given.python} has no torch: name a Python that has, by --python")
+    else:
+        print(json.dumps({name: ratios(name, given.python, given.steps, given.rounds) for name in given.cases}))
+
+
+if __name__ == "__main__":
+    main()
