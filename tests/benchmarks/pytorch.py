@@ -93,7 +93,7 @@ def serve(path: str) -> None:
         trained = [w.requires_grad_() for side, found in weights.items() if side != "teacher" for w in found]
         optimizer = torch.optim.AdamW(trained, lr=0.001, weight_decay=0.0, fused=True)
         steps[kind] = _step(objective, image, label, weights, optimizer, compiled=kind == "compiled")
-    print(float(objective(image, label, weights)), flush=True)
+    print(objective(image, label, weights).item(), flush=True)
     for line in sys.stdin:
         kind, count = line.split()
         start = time.perf_counter()

@@ -6,13 +6,13 @@ Leaves out: measuring.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 CLASSES = 10
 MESSAGE, HIDDEN = 64, 128
@@ -99,7 +99,7 @@ def compiled_case(name: str, *, jit: str = "on", **changes: Any) -> Any:
     case = CASES[name]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spec.yaml"
-        path.write_text(yaml.safe_dump(spec_of(case, **changes)))
+        path.write_text(json.dumps(spec_of(case, **changes)))
         document = load(path, [f"train.jit={jit}"])
     compiled = build(document, lambda _: Facts(case))
     compile_optimizer(compiled, schedule="constant", total_steps=1000)
