@@ -1,8 +1,7 @@
 """The spec as frozen dataclasses, one for each object of the schema.
 
-In: nothing. Out: `Spec`, what every later stage reads. A field has the key's name (`class` is `class_name`);
-no field has a default, since defaults live in `schemas/tdspec.schema.json` only (a test joins the two).
-Leaves out: descriptions, bounds and defaults (the schema), construction from YAML (`load.py`).
+In: nothing. Out: `Spec`, what every later stage reads. A field has the key's name (`class` is `class_name`).
+Leaves out: descriptions, bounds and defaults (the schema; a test joins the two), construction from YAML (`load.py`).
 """
 
 from __future__ import annotations
