@@ -1,6 +1,7 @@
 """tdspec's training step beside the same step in PyTorch, eager and by torch.compile.
 
-    python tests/benchmarks/pytorch.py [--python PYTHON_WITH_TORCH] [--steps 3] [--rounds 7] [--cases NAME ...]
+    python tests/benchmarks/pytorch.py [--python PYTHON_WITH_TORCH] [--kinds eager compiled]
+        [--steps 3] [--rounds 7] [--cases NAME ...]
 
 In: nothing; weights, images and labels are random. Out: one line of JSON: by case, seconds of tdspec's step over those
 of PyTorch's, eager and compiled, medians over rounds that take turns; below 1 tdspec is the faster.
@@ -123,7 +124,11 @@ class Process:
         with tempfile.NamedTemporaryFile(delete=False) as file:
             pickle.dump((case, arrays, features["image"].numpy(), label.numpy()), file)
         call = [python, __file__, "--serve", file.name]
-        self._process = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # A cache of its own: what a killed process left half-written in the common one would stop this.
+        self._cache = tempfile.TemporaryDirectory()
+        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": self._cache.name}
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(call, env=environment, **pipes)
         self.loss = self._read()
         Path(file.name).unlink()
 
@@ -138,9 +143,10 @@ class Process:
     def close(self) -> None:
         self._process.stdin.close()  # type: ignore[union-attr]
         self._process.wait()
+        self._cache.cleanup()
 
 
-def ratios(name: str, python: str, steps: int, rounds: int) -> dict[str, float]:
+def ratios(name: str, python: str, kinds: list[str], steps: int, rounds: int) -> dict[str, float]:
     """The median over rounds of tdspec's time over PyTorch's, by how PyTorch runs."""
     import tensorflow as tf
     from step import seconds, tdspec_step
@@ -151,12 +157,12 @@ def ratios(name: str, python: str, steps: int, rounds: int) -> dict[str, float]:
     ours(tf.constant(1))
     expected = float(compiled.distiller.metrics[0].result())
     assert abs(torch.loss - expected) < 1e-3 * expected, (torch.loss, expected)
-    for kind in KINDS:
+    for kind in kinds:
         torch.seconds(kind, 2)
-    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
         own = seconds(ours, steps)
-        for kind in KINDS:
+        for kind in kinds:
             found[kind].append(own / torch.seconds(kind, steps))
     torch.close()
     return {kind: round(statistics.median(values), 3) for kind, values in found.items()}
@@ -170,13 +176,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
     given = parser.parse_args()
     if given.serve:
         serve(given.serve)
     elif subprocess.run([given.python, "-c", "import torch"], capture_output=True, check=False).returncode:
         sys.exit(f"{given.python} has no torch: name a Python that has, by --python")
     else:
-        print(json.dumps({name: ratios(name, given.python, given.steps, given.rounds) for name in given.cases}))
+        options = (given.python, given.kinds, given.steps, given.rounds)
+        print(json.dumps({name: ratios(name, *options) for name in given.cases}))
 
 
 if __name__ == "__main__":
