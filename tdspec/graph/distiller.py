@@ -20,7 +20,7 @@ from tdspec.graph.across import REPLICAS
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
 from tdspec.graph.predictions import TASK_LOSSES
-from tdspec.graph.terms import DISTANCES, Schedule, Term
+from tdspec.graph.terms import DISTANCES, NOTHING, Schedule, Term
 
 Tensor = Any
 
@@ -163,7 +163,7 @@ class Distiller(keras.Model):
                 ops.stop_gradient(known[name]) if term.detach == end else known[name]
                 for end, name in (("target", target), ("prediction", prediction))
             ]
-            given = {keyword: known[names[index]] for keyword, names in term.given.items()}
+            given = {keyword: known[names[index]] for keyword, names in term.given.items() if names[index] != NOTHING}
             values.append(weight * distance(*pair, **given))
         return values
 

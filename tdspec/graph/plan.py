@@ -188,6 +188,7 @@ def _codecs(compiled: Compiled) -> list[dict[str, Any]]:
 
 def _codec(name: str, model: keras.Model, compiled: Compiled, inputs: list[str], outputs: list[str]) -> dict[str, Any]:
     kind = compiled.document.spec.communication.encoder.type
+    inputs = [*inputs, *(tensor.name for tensor in model.inputs[len(inputs) :])]
     return {
         "name": name,
         "type": kind if model.weights else "identity",
