@@ -16,28 +16,30 @@ from tdspec.graph.codecs import Codec, Inner, StateShape, decoder, encoder, iden
 from tdspec.graph.distiller import Distiller
 from tdspec.graph.layouts import VECTOR, Layout
 from tdspec.graph.methods import Conversation, Side, unfold
+from tdspec.graph.own_terms import NONE, Own, check_distances, check_names, tensor_names
 from tdspec.graph.padding import check_layouts, told_padding
 from tdspec.graph.places import placed
 from tdspec.graph.predictions import TASK_LOSSES
 from tdspec.graph.projection import OrthogonalProjection
 from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, whole_model
 from tdspec.graph.sides_text import check_texts
-from tdspec.graph.terms import CONSTANT, Schedule, Term, comparisons
+from tdspec.graph.terms import CONSTANT, DISTANCES, Schedule, Term, comparisons
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
-from tdspec.spec.checks import CUT_METHODS, LOGIT_TERMS, MESSAGE_METHODS, TERMS
+from tdspec.spec.checks import CUT_METHODS, LOGIT_TERMS, MESSAGE_METHODS, TALKING_METHODS, TERMS
 from tdspec.spec.load import Document
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a spec compiles to; `num_classes` is None for regression and binary tasks."""
+    """What a spec compiles to; `num_classes` is None for regression and binary tasks, `own` what Python added to it."""
 
     document: Document
     distiller: Distiller
     student: CutModel
     teacher: CutModel | None
     num_classes: int | None
+    own: Own = NONE
 
 
 def terms_of(spec: spec_model.Spec) -> tuple[Term, ...]:
@@ -126,7 +128,7 @@ def _codecs(
         message = StateShape(sum(state.dim for state in teacher_states), layout)
         teacher_encode = identity_encoder(teacher_states, layout, name="teacher_codec_encode", mask=mask)
     # e'_h enters only L_SC; without it nothing would train that half of the teacher's decoder.
-    heard = teacher_states if any(term.name == "state_consistency" for term in terms) else teacher_states[:1]
+    heard = teacher_states if any("teacher_high_told" in term.names for term in terms) else teacher_states[:1]
     return (
         Codec(
             encoder(inner, student_states, message, name="student_codec_encode", mask=mask),
@@ -139,32 +141,34 @@ def _codecs(
 POLICIES = {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
 
 
-def build(document: Document, describe: Describe) -> Compiled:
+def build(document: Document, describe: Describe, own: Own = NONE) -> Compiled:
     """Compile a spec with fresh weights drawn by its seed; the student's are the same for every method and teacher.
 
     Args:
         document: the spec.
         describe: what the source of a document declares.
+        own: terms and distances that a user adds.
 
     Raises:
         SpecError: anything in the graph is refused, at its place.
+        GraphError: a term of the user's own is refused.
     """
     spec = document.spec
     keras.utils.set_random_seed(spec.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[spec.train.precision])
     try:
-        return _build(document, describe)
+        return _build(document, describe, own)
     finally:
         keras.config.set_dtype_policy(before)
 
 
 @numbered_anew()
-def _build(document: Document, describe: Describe) -> Compiled:
+def _build(document: Document, describe: Describe, own: Own) -> Compiled:
     spec = document.spec
     student = cut_model(document, "student", whole_model(document, "student", describe))
-    terms = terms_of(spec)
-    if {term.name for term in terms} <= {"task"}:
+    terms = (*terms_of(spec), *own.terms)
+    if {term.name for term in terms} <= {"task"} or spec.teacher is None:
         student, teacher = CutModel(student.whole, student.points, None, None, None), None
     else:
         whole = whole_model(document, "teacher", describe)
@@ -184,7 +188,11 @@ def _build(document: Document, describe: Describe) -> Compiled:
         detach=spec.communication.detach,
         mask=mask,
     )
+    check_names(own, tensor_names(conversation, _iterations(spec)))
     terms = terms if mask is None else told_padding(terms, conversation, mask)
+    num_classes = num_classes_of(document, describe(document))
+    distances = {**DISTANCES, **own.distances}
+    check_distances(own, terms, conversation, _label(spec.task.type, num_classes), distances)
     distiller = Distiller(
         inputs,
         unfold(conversation, terms),
@@ -197,9 +205,20 @@ def _build(document: Document, describe: Describe) -> Compiled:
         student_codec=codecs[0],
         teacher_codec=codecs[1],
         projection=projection,
+        distances=distances,
         name="distiller",
     )
-    return Compiled(document, distiller, student, teacher, num_classes_of(document, describe(document)))
+    return Compiled(document, distiller, student, teacher, num_classes, own)
+
+
+def _iterations(spec: spec_model.Spec) -> int:
+    return spec.communication.iterations if spec.method in TALKING_METHODS else 0
+
+
+def _label(task_type: str, num_classes: int | None) -> keras.KerasTensor:
+    """What the label of a batch looks like."""
+    axes = (num_classes,) if task_type == "multilabel" else ()
+    return keras.KerasTensor((None, *axes), dtype="int32" if task_type == "classification" else "float32")
 
 
 def _padding_mask(

@@ -19,6 +19,7 @@ from keras import ops
 from tdspec.graph.across import REPLICAS
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
+from tdspec.graph.distances import Distance
 from tdspec.graph.predictions import TASK_LOSSES
 from tdspec.graph.terms import DISTANCES, NOTHING, Schedule, Term
 
@@ -69,6 +70,7 @@ class Distiller(keras.Model):
         student_segments, teacher_segments: the models in three parts; None where not cut.
         student_codec, teacher_codec: E and D of each side; None where the method has none.
         projection: of the student's high state; None where the method has none.
+        distances: by name, those that the terms are measured by.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Distiller(keras.Model):
         student_codec: Codec | None,
         teacher_codec: Codec | None,
         projection: keras.layers.Layer | None,
+        distances: Mapping[str, Distance] = DISTANCES,
         name: str,
     ):
         super().__init__(inputs=dict(inputs), outputs=dict(tensors), name=name)
@@ -98,7 +101,7 @@ class Distiller(keras.Model):
         self.total_steps: int | None = None
         self._features = tuple(student.input)
         self._labelled = frozenset(term.name for term in terms if term.needs_label)
-        self._distances = {term.name: self._distance(term) for term in terms}
+        self._distances = {term.name: self._distance(term, distances) for term in terms}
         self._term_means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self._distances)}
         make_metric, self.more_is_better = TASK_METRICS[task_type]
         self._task_metric = make_metric()
@@ -107,8 +110,8 @@ class Distiller(keras.Model):
             variable for operation in self.operations for variable in getattr(operation, "trainable_variables", ())
         )
 
-    def _distance(self, term: Term) -> Callable[..., Tensor]:
-        function = TASK_LOSSES[self.task_type][1] if term.name == "task" else DISTANCES[term.distance]
+    def _distance(self, term: Term, distances: Mapping[str, Distance]) -> Callable[..., Tensor]:
+        function = TASK_LOSSES[self.task_type][1] if term.name == "task" else distances[term.distance]
         return partial(function, across=REPLICAS, **term.options)
 
     @property

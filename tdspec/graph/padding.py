@@ -47,7 +47,7 @@ def _told(term: Term, conversation: Conversation, mask: keras.KerasTensor) -> Te
     if term.name == "task" or term.name in LOGIT_TERMS:
         return term
     masks = tuple(
-        mask.name if any(_has_tokens(conversation[name], mask) for name in pair) else NOTHING
+        mask.name if any(name != "label" and _has_tokens(conversation[name], mask) for name in pair) else NOTHING
         for pair in zip(term.target, term.prediction, strict=True)
     )
     return replace(term, given={**term.given, "mask": masks}) if any(masks) else term
