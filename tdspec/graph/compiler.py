@@ -16,7 +16,7 @@ from tdspec.graph.codecs import Codec, Inner, StateShape, decoder, encoder, iden
 from tdspec.graph.distiller import Distiller
 from tdspec.graph.layouts import VECTOR, Layout
 from tdspec.graph.methods import Conversation, Side, unfold
-from tdspec.graph.own_terms import NONE, Own, check_distances, check_names, tensor_names
+from tdspec.graph.own_terms import NONE, Own, check_distances, check_names, label_of
 from tdspec.graph.padding import check_layouts, told_padding
 from tdspec.graph.places import placed
 from tdspec.graph.predictions import TASK_LOSSES
@@ -166,15 +166,8 @@ def build(document: Document, describe: Describe, own: Own = NONE) -> Compiled:
 @numbered_anew()
 def _build(document: Document, describe: Describe, own: Own) -> Compiled:
     spec = document.spec
-    student = cut_model(document, "student", whole_model(document, "student", describe))
     terms = (*terms_of(spec), *own.terms)
-    if {term.name for term in terms} <= {"task"} or spec.teacher is None:
-        student, teacher = CutModel(student.whole, student.points, None, None, None), None
-    else:
-        whole = whole_model(document, "teacher", describe)
-        whole.model.trainable = whole.graph.trainable = False
-        teacher = cut_model(document, "teacher", whole)
-        _require_fit(document, terms, teacher, student)
+    student, teacher = _sides(document, describe, terms)
     inputs = _joint_inputs(document, student, teacher)
     mask = _padding_mask(document, inputs, student, teacher)
     codecs = (None, None) if teacher is None else _codecs_of(document, terms, student, teacher, mask)
@@ -188,11 +181,8 @@ def _build(document: Document, describe: Describe, own: Own) -> Compiled:
         detach=spec.communication.detach,
         mask=mask,
     )
-    check_names(own, tensor_names(conversation, _iterations(spec)))
-    terms = terms if mask is None else told_padding(terms, conversation, mask)
     num_classes = num_classes_of(document, describe(document))
-    distances = {**DISTANCES, **own.distances}
-    check_distances(own, terms, conversation, _label(spec.task.type, num_classes), distances)
+    terms = _settled(spec, own, terms, conversation, num_classes)
     distiller = Distiller(
         inputs,
         unfold(conversation, terms),
@@ -205,20 +195,33 @@ def _build(document: Document, describe: Describe, own: Own) -> Compiled:
         student_codec=codecs[0],
         teacher_codec=codecs[1],
         projection=projection,
-        distances=distances,
+        distances={**DISTANCES, **own.distances},
         name="distiller",
     )
     return Compiled(document, distiller, student, teacher, num_classes, own)
 
 
-def _iterations(spec: spec_model.Spec) -> int:
-    return spec.communication.iterations if spec.method in TALKING_METHODS else 0
+def _sides(document: Document, describe: Describe, terms: tuple[Term, ...]) -> tuple[CutModel, CutModel | None]:
+    """Both models, cut; no teacher, and an uncut student, where only the labels are asked."""
+    student = cut_model(document, "student", whole_model(document, "student", describe))
+    if {term.name for term in terms} <= {"task"} or document.spec.teacher is None:
+        return CutModel(student.whole, student.points, None, None, None), None
+    whole = whole_model(document, "teacher", describe)
+    whole.model.trainable = whole.graph.trainable = False
+    teacher = cut_model(document, "teacher", whole)
+    _require_fit(document, terms, teacher, student)
+    return student, teacher
 
 
-def _label(task_type: str, num_classes: int | None) -> keras.KerasTensor:
-    """What the label of a batch looks like."""
-    axes = (num_classes,) if task_type == "multilabel" else ()
-    return keras.KerasTensor((None, *axes), dtype="int32" if task_type == "classification" else "float32")
+def _settled(
+    spec: spec_model.Spec, own: Own, terms: tuple[Term, ...], conversation: Conversation, num_classes: int | None
+) -> tuple[Term, ...]:
+    """The terms, a user's own checked against the tensors there are, those of a text told its padding."""
+    check_names(own, conversation, spec.communication.iterations if spec.method in TALKING_METHODS else 0)
+    if conversation.mask is not None:
+        terms = told_padding(terms, conversation, conversation.mask)
+    check_distances(own, terms, conversation, label_of(spec.task.type, num_classes))
+    return terms
 
 
 def _padding_mask(

@@ -141,16 +141,23 @@ def tensor_names(conversation: Conversation, iterations: int) -> tuple[str, ...]
     return tuple(names)
 
 
-def check_names(own: Own, names: Sequence[str]) -> None:
+def label_of(task_type: str, num_classes: int | None) -> keras.KerasTensor:
+    """What the label of a batch looks like."""
+    axes = (num_classes,) if task_type == "multilabel" else ()
+    return keras.KerasTensor((None, *axes), dtype="int32" if task_type == "classification" else "float32")
+
+
+def check_names(own: Own, conversation: Conversation, iterations: int) -> None:
     """Refuse a term that names what the graph does not have, or nothing that is trained.
 
     Args:
         own: what a user adds.
-        names: of the tensors there are.
+        conversation, iterations: as for `tensor_names`.
 
     Raises:
         GraphError: says which.
     """
+    names = tensor_names(conversation, iterations)
     for term in own.terms:
         wanted = (*term.target, *term.prediction, *(name for given in term.given.values() for name in given))
         for name in wanted:
@@ -164,22 +171,19 @@ def check_names(own: Own, names: Sequence[str]) -> None:
             raise GraphError(message, "name a tensor of the student or of a codec")
 
 
-def check_distances(
-    own: Own, terms: Sequence[Term], conversation: Conversation, label: keras.KerasTensor, distances: Mapping[str, Any]
-) -> None:
+def check_distances(own: Own, terms: Sequence[Term], conversation: Conversation, label: keras.KerasTensor) -> None:
     """Try the distance of each own term on a few examples.
 
     Args:
         own: what a user adds.
         terms: all terms of the graph, those of a text told its padding.
         conversation: of the compiled spec.
-        label: the shape of the batch's label.
-        distances: all of them, by name.
+        label: see `label_of`.
 
     Raises:
         GraphError: it fails on the tensors that the term names, or does not give one value an example.
     """
-    names = {term.name for term in own.terms}
+    names, distances = {term.name for term in own.terms}, {**DISTANCES, **own.distances}
     for term in terms:
         for index in range(len(term.target)) if term.name in names else ():
             _try(term, index, _Tensors(conversation, label).of(term, index), distances[term.distance])
