@@ -12,31 +12,34 @@ from typing import Any
 
 import keras
 
-from tdspec.graph.codecs import Codec, StateShape, decoder, encoder, identity_encoder
+from tdspec.graph.codecs import Codec, Inner, StateShape, decoder, encoder, identity_encoder
 from tdspec.graph.distiller import Distiller
 from tdspec.graph.layouts import VECTOR, Layout
 from tdspec.graph.methods import Conversation, Side, unfold
+from tdspec.graph.own_terms import NONE, Own, check_distances, check_names, label_of
+from tdspec.graph.padding import check_layouts, told_padding
 from tdspec.graph.places import placed
 from tdspec.graph.predictions import TASK_LOSSES
 from tdspec.graph.projection import OrthogonalProjection
 from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, whole_model
 from tdspec.graph.sides_text import check_texts
-from tdspec.graph.terms import CONSTANT, Schedule, Term, comparisons
+from tdspec.graph.terms import CONSTANT, DISTANCES, Schedule, Term, comparisons
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
-from tdspec.spec.checks import LOGIT_TERMS, MESSAGE_METHODS, TERMS
+from tdspec.spec.checks import CUT_METHODS, LOGIT_TERMS, MESSAGE_METHODS, TALKING_METHODS, TERMS
 from tdspec.spec.load import Document
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a spec compiles to; `num_classes` is None for regression and binary tasks."""
+    """What a spec compiles to; `num_classes` is None for regression and binary tasks, `own` what Python added to it."""
 
     document: Document
     distiller: Distiller
     student: CutModel
     teacher: CutModel | None
     num_classes: int | None
+    own: Own = NONE
 
 
 def terms_of(spec: spec_model.Spec) -> tuple[Term, ...]:
@@ -94,75 +97,80 @@ def _message_layout(positions: Any, student: CutModel) -> Layout:
 
 
 def _codecs_of(
-    document: Document, terms: tuple[Term, ...], student: CutModel, teacher: CutModel
+    document: Document,
+    terms: tuple[Term, ...],
+    student: CutModel,
+    teacher: CutModel,
+    mask: keras.KerasTensor | None,
 ) -> tuple[Codec, Codec] | tuple[None, None]:
     """E and D of both sides where the method has messages."""
     if document.spec.method not in MESSAGE_METHODS:
         return None, None
-    with placed(document, "communication"):
-        return _codecs(document.spec.communication, document.spec.method, terms, student, teacher)
+    with placed(document, "communication.encoder.type"):
+        return _codecs(document.spec, terms, student, teacher, mask)
 
 
 def _codecs(
-    communication: spec_model.Communication, method: str, terms: tuple[Term, ...], student: CutModel, teacher: CutModel
+    spec: spec_model.Spec,
+    terms: tuple[Term, ...],
+    student: CutModel,
+    teacher: CutModel,
+    mask: keras.KerasTensor | None,
 ) -> tuple[Codec, Codec]:
     """E and D of both sides; FitNet's E_h is the identity, and then a message is the teacher's states."""
     student_states, teacher_states = ((side.state(side.low), side.state(side.high)) for side in (student, teacher))  # type: ignore[arg-type]
-    kind, options = communication.encoder.type, {"hidden_dim": communication.encoder.hidden_dim}
-    layout = _message_layout(communication.message.positions, student)
-    message = StateShape(communication.message.dim, layout)
-    teacher_encode = encoder(kind, teacher_states, message, name="teacher_codec_encode", **options)
-    if method == "fitnet":
+    chosen = spec.communication.encoder
+    inner = Inner(chosen.type, chosen.hidden_dim, chosen.num_heads, chosen.num_layers)
+    layout = _message_layout(spec.communication.message.positions, student)
+    message = StateShape(spec.communication.message.dim, layout)
+    teacher_encode = encoder(inner, teacher_states, message, name="teacher_codec_encode", mask=mask)
+    if spec.method == "fitnet":
         message = StateShape(sum(state.dim for state in teacher_states), layout)
-        teacher_encode = identity_encoder(teacher_states, layout, name="teacher_codec_encode")
+        teacher_encode = identity_encoder(teacher_states, layout, name="teacher_codec_encode", mask=mask)
     # e'_h enters only L_SC; without it nothing would train that half of the teacher's decoder.
-    heard = teacher_states if any(term.name == "state_consistency" for term in terms) else teacher_states[:1]
+    heard = teacher_states if any("teacher_high_told" in term.names for term in terms) else teacher_states[:1]
     return (
         Codec(
-            encoder(kind, student_states, message, name="student_codec_encode", **options),
-            decoder(kind, student_states, message, name="student_codec_decode", **options),
+            encoder(inner, student_states, message, name="student_codec_encode", mask=mask),
+            decoder(inner, student_states, message, name="student_codec_decode", mask=mask),
         ),
-        Codec(teacher_encode, decoder(kind, heard, message, name="teacher_codec_decode", **options)),
+        Codec(teacher_encode, decoder(inner, heard, message, name="teacher_codec_decode", mask=mask)),
     )
 
 
 POLICIES = {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
 
 
-def build(document: Document, describe: Describe) -> Compiled:
+def build(document: Document, describe: Describe, own: Own = NONE) -> Compiled:
     """Compile a spec with fresh weights drawn by its seed; the student's are the same for every method and teacher.
 
     Args:
         document: the spec.
         describe: what the source of a document declares.
+        own: terms and distances that a user adds.
 
     Raises:
         SpecError: anything in the graph is refused, at its place.
+        GraphError: a term of the user's own is refused.
     """
     spec = document.spec
     keras.utils.set_random_seed(spec.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[spec.train.precision])
     try:
-        return _build(document, describe)
+        return _build(document, describe, own)
     finally:
         keras.config.set_dtype_policy(before)
 
 
 @numbered_anew()
-def _build(document: Document, describe: Describe) -> Compiled:
+def _build(document: Document, describe: Describe, own: Own) -> Compiled:
     spec = document.spec
-    student = cut_model(document, "student", whole_model(document, "student", describe))
-    terms = terms_of(spec)
-    if {term.name for term in terms} <= {"task"}:
-        student, teacher = CutModel(student.whole, student.points, None, None, None), None
-    else:
-        whole = whole_model(document, "teacher", describe)
-        whole.model.trainable = whole.graph.trainable = False
-        teacher = cut_model(document, "teacher", whole)
-        _require_fit(document, terms, teacher, student)
+    terms = (*terms_of(spec), *own.terms)
+    student, teacher = _sides(document, describe, terms)
     inputs = _joint_inputs(document, student, teacher)
-    codecs = (None, None) if teacher is None else _codecs_of(document, terms, student, teacher)
+    mask = _padding_mask(document, inputs, student, teacher)
+    codecs = (None, None) if teacher is None else _codecs_of(document, terms, student, teacher, mask)
     projection = _projection(terms, teacher)
     conversation = Conversation(
         inputs,
@@ -171,8 +179,10 @@ def _build(document: Document, describe: Describe) -> Compiled:
         teacher_asks_itself=spec.method == "one_way_control",
         projection=projection,
         detach=spec.communication.detach,
+        mask=mask,
     )
-    terms = _masked(document, terms, conversation, student, teacher)
+    num_classes = num_classes_of(document, describe(document))
+    terms = _settled(spec, own, terms, conversation, num_classes)
     distiller = Distiller(
         inputs,
         unfold(conversation, terms),
@@ -185,29 +195,52 @@ def _build(document: Document, describe: Describe) -> Compiled:
         student_codec=codecs[0],
         teacher_codec=codecs[1],
         projection=projection,
+        distances={**DISTANCES, **own.distances},
         name="distiller",
     )
-    return Compiled(document, distiller, student, teacher, num_classes_of(document, describe(document)))
+    return Compiled(document, distiller, student, teacher, num_classes, own)
 
 
-def _masked(
-    document: Document, terms: tuple[Term, ...], conversation: Conversation, student: CutModel, teacher: CutModel | None
+def _sides(document: Document, describe: Describe, terms: tuple[Term, ...]) -> tuple[CutModel, CutModel | None]:
+    """Both models, cut; no teacher, and an uncut student, where only the labels are asked."""
+    student = cut_model(document, "student", whole_model(document, "student", describe))
+    if {term.name for term in terms} <= {"task"} or document.spec.teacher is None:
+        return CutModel(student.whole, student.points, None, None, None), None
+    whole = whole_model(document, "teacher", describe)
+    whole.model.trainable = whole.graph.trainable = False
+    teacher = cut_model(document, "teacher", whole)
+    _require_fit(document, terms, teacher, student)
+    return student, teacher
+
+
+def _settled(
+    spec: spec_model.Spec, own: Own, terms: tuple[Term, ...], conversation: Conversation, num_classes: int | None
 ) -> tuple[Term, ...]:
-    """The terms that compare states of a text, told which positions are padding."""
+    """The terms, a user's own checked against the tensors there are, those of a text told its padding."""
+    check_names(own, conversation, spec.communication.iterations if spec.method in TALKING_METHODS else 0)
+    if conversation.mask is not None:
+        terms = told_padding(terms, conversation, conversation.mask)
+    check_distances(own, terms, conversation, label_of(spec.task.type, num_classes))
+    return terms
+
+
+def _padding_mask(
+    document: Document, inputs: dict[str, keras.KerasTensor], student: CutModel, teacher: CutModel | None
+) -> keras.KerasTensor | None:
+    """The input that tells the padding of the text whose states are compared; None where no such state is."""
     mask = next((side.whole.mask for side in (student, teacher) if side is not None and side.whole.mask), "")
-    state_terms = [term for term in terms if term.name not in {"task", *LOGIT_TERMS}]
-    if not mask or not state_terms:
-        return terms
-    num_positions = conversation.inputs[mask].shape[1]
-    shapes = [tuple(conversation[name].shape) for term in state_terms for name in (*term.target, *term.prediction)]
-    if any(len(shape) != 3 or shape[1] != num_positions for shape in shapes):
-        message = "a text's states are compared token by token: elsewhere padding would count"
-        hint = "write message.positions: auto, and cut both models where their states are sequences"
-        raise document.error("communication.message.positions", message, hint)
-    return tuple(
-        replace(term, given={**term.given, "mask": (mask,) * len(term.target)}) if term in state_terms else term
-        for term in terms
-    )
+    if not mask or teacher is None or document.spec.method not in CUT_METHODS:
+        return None
+    layouts = {
+        f"{side}.cut.{word}": cut.state(getattr(cut, word)).layout
+        for side, cut in (("teacher", teacher), ("student", student))
+        for word in ("low", "high")
+    }
+    if document.spec.method in MESSAGE_METHODS:
+        positions = document.spec.communication.message.positions
+        layouts["communication.message.positions"] = _message_layout(positions, student)
+    check_layouts(document, layouts, inputs[mask])
+    return inputs[mask]
 
 
 # Distances that compare an example with the others of its batch.

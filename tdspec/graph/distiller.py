@@ -19,8 +19,9 @@ from keras import ops
 from tdspec.graph.across import REPLICAS
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
+from tdspec.graph.distances import Distance
 from tdspec.graph.predictions import TASK_LOSSES
-from tdspec.graph.terms import DISTANCES, Schedule, Term
+from tdspec.graph.terms import DISTANCES, NOTHING, Schedule, Term
 
 Tensor = Any
 
@@ -69,6 +70,7 @@ class Distiller(keras.Model):
         student_segments, teacher_segments: the models in three parts; None where not cut.
         student_codec, teacher_codec: E and D of each side; None where the method has none.
         projection: of the student's high state; None where the method has none.
+        distances: by name, those that the terms are measured by.
 
     Attributes:
         term_factors: by term a scalar beside its weight, 1 unless the terms are balanced.
@@ -88,6 +90,7 @@ class Distiller(keras.Model):
         student_codec: Codec | None,
         teacher_codec: Codec | None,
         projection: keras.layers.Layer | None,
+        distances: Mapping[str, Distance] = DISTANCES,
         name: str,
     ):
         super().__init__(inputs=dict(inputs), outputs=dict(tensors), name=name)
@@ -105,7 +108,7 @@ class Distiller(keras.Model):
         }
         self._features = tuple(student.input)
         self._labelled = frozenset(term.name for term in terms if term.needs_label)
-        self._distances = {term.name: self._distance(term) for term in terms}
+        self._distances = {term.name: self._distance(term, distances) for term in terms}
         self._term_means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self._distances)}
         make_metric, self.more_is_better = TASK_METRICS[task_type]
         self._task_metric = make_metric()
@@ -114,8 +117,8 @@ class Distiller(keras.Model):
             variable for operation in self.operations for variable in getattr(operation, "trainable_variables", ())
         )
 
-    def _distance(self, term: Term) -> Callable[..., Tensor]:
-        function = TASK_LOSSES[self.task_type][1] if term.name == "task" else DISTANCES[term.distance]
+    def _distance(self, term: Term, distances: Mapping[str, Distance]) -> Callable[..., Tensor]:
+        function = TASK_LOSSES[self.task_type][1] if term.name == "task" else distances[term.distance]
         return partial(function, across=REPLICAS, **term.options)
 
     @property
@@ -170,7 +173,7 @@ class Distiller(keras.Model):
                 ops.stop_gradient(known[name]) if term.detach == end else known[name]
                 for end, name in (("target", target), ("prediction", prediction))
             ]
-            given = {keyword: known[names[index]] for keyword, names in term.given.items()}
+            given = {keyword: known[names[index]] for keyword, names in term.given.items() if names[index] != NOTHING}
             values.append(weight * distance(*pair, **given))
         return values
 

@@ -68,6 +68,7 @@ class Conversation:
         student, teacher: a `Side`, or the whole model inputs -> prediction where it is not cut; None: no teacher.
         teacher_asks_itself: the teacher interprets its own message instead of the student's (one_way_control).
         projection: the student's high state -> as wide as the teacher's; None where no term asks for it.
+        mask: the input that tells which tokens of a text are padding; None where no state of a text is compared.
         detach: "question" or "answer" or both: a message through which no gradient flows back to who sent it.
     """
 
@@ -80,11 +81,12 @@ class Conversation:
         teacher_asks_itself: bool,
         projection: keras.layers.Layer | None = None,
         detach: tuple[str, ...] = (),
+        mask: keras.KerasTensor | None = None,
     ):
         self.inputs = dict(inputs)
         self.student, self.teacher = student, teacher
         self.teacher_asks_itself = teacher_asks_itself
-        self.projection, self.detach = projection, detach
+        self.projection, self.detach, self.mask = projection, detach, mask
         self.tensors: dict[str, keras.KerasTensor] = {}
         self._decoded: dict[tuple[str, str, bool], list[keras.KerasTensor]] = {}
         self._in_inference: dict[str, InInference] = {}
@@ -154,8 +156,7 @@ class Conversation:
         run = self._inference_of(model) if inference else model
         if state is None:
             return run({name: self.inputs[name] for name in model.input})
-        masks = [self.inputs[tensor.name] for tensor in model.inputs[1:]]
-        return run([state, *masks])
+        return run([state, *self._masks(model.inputs[1:])])
 
     def _prediction(self, side: Any, prefix: str, *, inference: bool = False) -> Tensor:
         if isinstance(side, Side):
@@ -169,21 +170,27 @@ class Conversation:
         return self._in_inference[model.name]
 
     def _encode(self, side: Any, low: Tensor, high: Tensor) -> Tensor:
-        return side.codec.encode([low, high])
+        model = side.codec.encode
+        return model([low, high, *self._masks(model.inputs[2:])])
+
+    def _masks(self, entries: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
+        """What the inputs of a segment or codec that tell padding are fed."""
+        return [self.inputs[entry.name] for entry in entries]
 
     def _placed(self, index: int) -> Tensor:
         """The teacher's low (0) or high (1) state at the positions of the student's."""
         word = ("low", "high")[index]
         source, target = self.teacher.layouts[index], self.student.layouts[index]
-        return resample(self[f"teacher_{word}"], source, target, name=f"teacher_{word}_placed")
+        return resample(self[f"teacher_{word}"], source, target, name=f"teacher_{word}_placed", mask=self.mask)
 
     def _decode(self, prefix: str, message: str, name: str, role: str = "consistency") -> Tensor:
         """One state of a message, which is decoded once for all who ask; role: "question", "answer", "consistency"."""
         stopped = role in self.detach
         if (prefix, message, stopped) not in self._decoded:
-            codec = (self.student if prefix == "student" else self.teacher).codec
+            model = (self.student if prefix == "student" else self.teacher).codec.decode
             heard = ops.stop_gradient(self[message]) if stopped else self[message]
-            self._decoded[prefix, message, stopped] = keras.tree.flatten(codec.decode(heard))
+            masks = self._masks(model.inputs[1:])
+            self._decoded[prefix, message, stopped] = keras.tree.flatten(model([heard, *masks] if masks else heard))
         return self._decoded[prefix, message, stopped]["_high" in name]
 
 

@@ -40,7 +40,7 @@ def plan_of(compiled: Compiled) -> dict[str, Any]:
     """
     document, distiller = compiled.document, compiled.distiller
     sides = {"student": compiled.student} | ({} if compiled.teacher is None else {"teacher": compiled.teacher})
-    codecs = _codecs(compiled)
+    codecs, formulas = _codecs(compiled), {**FORMULAS, **compiled.own.formulas}
     described = {name: _side(name, side) for name, side in sides.items()}
     return {
         "format": FORMAT,
@@ -60,7 +60,7 @@ def plan_of(compiled: Compiled) -> dict[str, Any]:
                 "name": term.name,
                 "weight": term.weight,
                 "distance": term.distance,
-                "formula": FORMULAS[term.distance],
+                "formula": formulas[term.distance],
                 "options": dict(term.options),
                 **_details(term),
                 "target": list(term.target),
@@ -188,6 +188,7 @@ def _codecs(compiled: Compiled) -> list[dict[str, Any]]:
 
 def _codec(name: str, model: keras.Model, compiled: Compiled, inputs: list[str], outputs: list[str]) -> dict[str, Any]:
     kind = compiled.document.spec.communication.encoder.type
+    inputs = [*inputs, *(tensor.name for tensor in model.inputs[len(inputs) :])]
     return {
         "name": name,
         "type": kind if model.weights else "identity",

@@ -16,6 +16,7 @@ DISTANCES: dict[str, Distance] = {**distances.DISTANCES, **predictions.DISTANCES
 FORMULAS: dict[str, str] = {**distances.FORMULAS, **predictions.FORMULAS, **relations.FORMULAS}
 
 STATES = ("student_low", "student_high")
+NOTHING = ""  # in `Term.given`: what a pair is not handed
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Term:
         options: keyword arguments of the distance, such as temperature.
         target, prediction: names of tensors, pair by pair; "label" is the batch's label.
         pair_weights: a factor for each pair; () where all are 1.
-        given: further tensors the distance is handed, by keyword, pair by pair; such as the label.
+        given: further tensors the distance is handed, by keyword, pair by pair; such as the label. NOTHING: none.
         detach: "target" or "prediction": through it, no gradient flows; "none".
         schedule: of the weight over the run.
     """
@@ -65,7 +66,7 @@ class Term:
     def names(self) -> frozenset[str]:
         """The tensors it reads from the graph."""
         read = {name for names in (self.target, self.prediction, *self.given.values()) for name in names}
-        return frozenset(read - {"label"})
+        return frozenset(read - {"label", NOTHING})
 
 
 def comparisons(name: str, iterations: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

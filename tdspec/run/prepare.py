@@ -21,6 +21,7 @@ from tdspec.errors import DataError, GraphError, WeightsError
 from tdspec.graph.backbones import Column
 from tdspec.graph.compiler import Compiled, build
 from tdspec.graph.models import WholeModel
+from tdspec.graph.own_terms import NONE, Own
 from tdspec.graph.presets import preset_folder
 from tdspec.graph.sides import CutModel
 from tdspec.graph.weights import from_file, load_weights, presets_of
@@ -49,10 +50,10 @@ def describe(document: Document) -> SourceInfo:
         raise document.error("data", error.message, error.hint, rule="data") from error
 
 
-def compile_without_weights(document: Document) -> Compiled:
-    """Compile a spec without allocating one weight, reading data, or using the network."""
+def compile_without_weights(document: Document, own: Own = NONE) -> Compiled:
+    """Compile a spec, and what a user adds, without allocating one weight, reading data, or using the network."""
     with keras.StatelessScope(initialize_variables=False):
-        return build(document, describe)
+        return build(document, describe, own)
 
 
 def compile_with_weights(document: Document, student_files: Mapping[str, Path]) -> Compiled:
@@ -171,11 +172,11 @@ def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
 
 
 def prepared_distiller(
-    spec: str | os.PathLike[str], overrides: Sequence[str], root: Path, total_steps: int | None
+    spec: str | os.PathLike[str], overrides: Sequence[str], root: Path, total_steps: int | None, own: Own = NONE
 ) -> Any:
     """See `tdspec.compile`."""
     document = load(spec, overrides)
-    compiled = build(document, describe)
+    compiled = build(document, describe, own)
     for side, cut in (("student", compiled.student), ("teacher", compiled.teacher)):
         if cut is not None:
             _load_what_is_here(cut, side, document, root)

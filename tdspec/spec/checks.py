@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tdspec.spec.checks_data import DATA_CHECKS
+from tdspec.spec.checks_encoder import ENCODER_CHECKS
 from tdspec.spec.checks_models import MODEL_CHECKS
 from tdspec.spec.facts import ABSENT, Check, Facts, dig
 from tdspec.spec.problems import Problem
@@ -236,6 +237,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("train", "data"), _batch_divides),
     *DATA_CHECKS,
     *MODEL_CHECKS,
+    *ENCODER_CHECKS,
 )
 
 

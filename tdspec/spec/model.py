@@ -170,6 +170,8 @@ class Message:
 class Encoder:
     type: str
     hidden_dim: int
+    num_heads: int
+    num_layers: int
 
 
 @dataclass(frozen=True)

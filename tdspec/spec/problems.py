@@ -33,6 +33,7 @@ RULES = {
     "method": "The method has what it needs.",
     "cut": "The cuts are in order and leave layers to interpret with.",
     "losses": "Something is optimised.",
+    "encoder": "The encoder's settings agree with each other and with the message.",
     "splits": "The three splits are told the same way and fit the source.",
     "leak": "No part of the data is used for two purposes.",
     "source": "The source has the keys it needs and no others.",
