@@ -26,7 +26,7 @@ def _study(arguments: Arguments) -> int:
     from tdspec.run.run_dir import write_text
     from tdspec.study.runner import run_study
     from tdspec.study.study_file import load_study
-    from tdspec.study.table import as_markdown
+    from tdspec.study.table_text import as_markdown
 
     if arguments.jobs < 1:
         raise UsageError(f"found --jobs {arguments.jobs}, expected at least 1")

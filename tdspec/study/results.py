@@ -16,8 +16,8 @@ from tdspec.errors import RunError
 from tdspec.run.run_dir import RunFolder, read_record, write_json
 from tdspec.run.teachers import COMPLETE
 from tdspec.study.figures import figure_in
-from tdspec.study.matrix import BASELINE, StudyRun, as_key, effective, leaks
-from tdspec.study.study_file import METHOD, REPETITION, Study
+from tdspec.study.matrix import BASELINE, StudyRun, as_key, effective, leaks, method_of
+from tdspec.study.study_file import METHOD, REPETITION, VARIANTS, Study
 
 MANIFEST = "study.json"
 
@@ -28,6 +28,7 @@ class Result:
 
     Attributes:
         id: names its folder.
+        method: of its spec.
         settings: by axis, the value; axes that its method does not read are left out.
         cell: the settings but for the seed, as text; runs of one cell are repetitions.
         baseline: the cell it is compared with, or None.
@@ -38,6 +39,7 @@ class Result:
     """
 
     id: str
+    method: str
     settings: Mapping[str, Any]
     cell: str
     baseline: str | None
@@ -86,6 +88,7 @@ def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
     planned = [
         {
             "id": run.id,
+            "method": run.document.spec.method,
             "settings": dict(run.settings),
             "cell": _cell(run.settings),
             "baseline": _baseline(study, run.settings),
@@ -135,6 +138,7 @@ def _result(planned: Mapping[str, Any], order: Sequence[str], record: Mapping[st
     complete = record["status"] == COMPLETE
     return Result(
         id=planned["id"],
+        method=planned["method"],
         settings={key: planned["settings"][key] for key in order if key in planned["settings"]},
         cell=planned["cell"],
         baseline=planned["baseline"],
@@ -151,6 +155,11 @@ def _cell(settings: Mapping[str, Any]) -> str:
 
 def _baseline(study: Study, settings: Mapping[str, Any]) -> str | None:
     """The cell of the same settings without a teacher, where the study has one."""
-    if METHOD not in settings or settings[METHOD] == BASELINE or BASELINE not in study.axes[METHOD]:
+    if method_of(study, settings) == BASELINE:
         return None
-    return _cell(effective(study, {**settings, METHOD: BASELINE}))
+    if METHOD in settings and BASELINE in study.axes[METHOD]:
+        return _cell(effective(study, {**settings, METHOD: BASELINE}))
+    alone = [name for name, variant in study.variants.items() if variant.get(METHOD) == BASELINE]
+    if VARIANTS in settings and alone:
+        return _cell(effective(study, {**settings, VARIANTS: alone[0]}))
+    return None

@@ -23,7 +23,8 @@ from tdspec.study.matrix import StudyRun, in_words, plan_runs
 from tdspec.study.progress import StudyProgress
 from tdspec.study.results import Results, is_complete, is_study, read_results, run_folder, study_folder, write_plan
 from tdspec.study.study_file import Study
-from tdspec.study.table import Table, as_csv, as_data, as_markdown, tabulate
+from tdspec.study.table import Table, tabulate
+from tdspec.study.table_text import as_csv, as_data, as_markdown
 
 SECONDS_BETWEEN_LOOKS = 0.1
 
