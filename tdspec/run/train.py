@@ -57,11 +57,13 @@ class Options:
         root: the folder of all runs.
         finish: called with the best student before the run counts as complete; what it returns joins the record.
         stream: for progress and messages.
+        measured: the splits that the best student is measured on.
     """
 
     root: Path
     finish: Finish
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    measured: tuple[str, ...] = ("validation", "test")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -235,10 +237,7 @@ def _run(run: Run, options: Options, steps: int) -> None:
             callbacks=callbacks,
         )
     best_epoch = checkpoints.restore_best()
-    metrics = {
-        "validation": loop.evaluate(distiller, validation, strategy=run.strategy),
-        "test": evaluate_split(run, "test"),
-    }
+    metrics = {split: evaluate_split(run, split) for split in options.measured}
     finished = options.finish(run)
     run_dir.update_record(
         run.folder,

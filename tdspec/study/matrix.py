@@ -152,7 +152,7 @@ def overrides_of(study: Study, settings: Mapping[str, Any], chosen: Mapping[str,
     """The override texts of a run: what all have, what was chosen, what its variant sets, what its axes say."""
     axes = {key: value for key, value in settings.items() if key != VARIANTS}
     everything = {**study.settings, **chosen, **variant_of(study, settings), **axes}
-    return tuple(override(study, key, value) for key, value in everything.items())
+    return tuple(override(study.folder, key, value) for key, value in everything.items())
 
 
 def slug(settings: Mapping[str, Any]) -> str:
@@ -176,12 +176,12 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def override(study: Study, key: str, value: Any) -> str:
-    """The override text; relative paths in it start from the study, as those of a spec do from the spec."""
+def override(folder: str, key: str, value: Any) -> str:
+    """The override text; relative paths in it start from a folder, as those of a spec do from the spec's."""
     nested = value
     for step in reversed(key.split(".")):
         nested = {step: nested}
-    nested = map_paths(nested, lambda path, text: absolute(path, text, study.folder))
+    nested = map_paths(nested, lambda path, text: absolute(path, text, folder))
     for step in key.split("."):
         nested = nested[step]
     return f"{key}={json.dumps(nested, ensure_ascii=False)}"
@@ -197,9 +197,9 @@ def _moved(diagnostic: Diagnostic, study: Study) -> Diagnostic:
     if diagnostic.rule == "unknown-key" and key in study.axes:
         return replace(diagnostic, place=at(("axes", key)))
     for index, value in enumerate(study.axes.get(key, ())):
-        if text == override(study, key, value):
+        if text == override(study.folder, key, value):
             return replace(diagnostic, place=at(("axes", key, index)))
     for name, variant in study.variants.items():
-        if key in variant and text == override(study, key, variant[key]):
+        if key in variant and text == override(study.folder, key, variant[key]):
             return replace(diagnostic, place=at(("axes", VARIANTS, name, key)))
     return replace(diagnostic, place=study.source.place(("set", key)))

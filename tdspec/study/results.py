@@ -83,8 +83,8 @@ def is_study(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
-    """Write what is planned, before anything runs."""
+def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun], warnings: Sequence[str] = ()) -> None:
+    """Write what is planned, before anything runs; `warnings` join those about the runs."""
     planned = [
         {
             "id": run.id,
@@ -97,7 +97,7 @@ def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
         }
         for run in runs
     ]
-    about = {"name": study.name, "axes": list(study.axes), "warnings": leaks(runs)}
+    about = {"name": study.name, "axes": list(study.axes), "warnings": [*leaks(runs), *warnings]}
     write_json(folder / MANIFEST, {**about, "runs": planned})
 
 
