@@ -120,7 +120,7 @@ search:
     talking:
       losses.interaction: {low: 10, high: 1}
       losses.task: {low: 0, high: 1, log: true}
-      seed: 3
+      student.cut.low: 3
       train.epochs: {low: 1.5, high: 3, integer: true}
       losses.task.weight: {low: 1}
 """
@@ -133,7 +133,7 @@ search:
         "15:43: error: search.space.talking.losses.interaction.high: found 1, expected more than low, which is 10",
         "16:7: error: search.space.talking.losses.task: found losses.task.weight too, expected it once",
         "16:26: error: search.space.talking.losses.task.low: found 0, expected a number above 0, for log",
-        "17:13: error: search.space.talking.seed: found 3, expected a range or a list of values",
+        "17:24: error: search.space.talking.student.cut.low: found 3, expected a range or a list of values",
         "18:27: error: search.space.talking.train.epochs.low: found 1.5, expected a whole number",
         "19:7: error: search.space.talking.losses.task.weight.high: found nothing, expected a number",
     ]

@@ -99,6 +99,34 @@ def spots(title: str, groups: Sequence[Spot]) -> str:
         return _as_svg(drawing, title)
 
 
+@dataclass(frozen=True)
+class Dots:
+    """Single figures.
+
+    Attributes:
+        places, values: of one length.
+        marked: a place to mark, or None.
+    """
+
+    places: Sequence[float]
+    values: Sequence[float]
+    marked: float | None
+
+
+def dots(title: str, groups: Sequence[Dots], label: str) -> str:
+    """A panel of points over `label`, the marked ones as diamonds."""
+    with matplotlib.rc_context(SETTINGS):
+        drawing, axes = _panel(title, (4.2, 2.5))
+        for group in groups:
+            axes.plot(group.places, group.values, "o", color=MUTED, markersize=4, markerfacecolor="none")
+            for place, value in zip(group.places, group.values, strict=True):
+                if place == group.marked:
+                    axes.plot([place], [value], "D", color=ACCENT, markersize=6)
+        axes.set_xlabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _as_svg(drawing, title)
+
+
 def _panel(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
     drawing = Figure(figsize=size, layout="constrained")
     drawing.patch.set_alpha(0.0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tdspec.report import html
 from tdspec.report.plots import Spot, spots
+from tdspec.report.search_section import search_section
 from tdspec.study.matrix import BASELINE, in_words
 from tdspec.study.results import Results, read_results
 from tdspec.study.table import Comparison, Table, tabulate
@@ -32,7 +33,8 @@ def study_page(folder: Path) -> str:
     table = tabulate(results)
     done = sum(1 for run in results.runs if run.figures)
     about = f"study · {done} of {len(results.runs)} runs are complete"
-    return html.page(table.study, about, [_answer(table), _figures(table), _runs(results)])
+    parts = [_answer(table), _figures(table), *search_section(results.search), _runs(results)]
+    return html.page(table.study, about, parts)
 
 
 def _answer(table: Table) -> str:

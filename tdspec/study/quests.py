@@ -22,6 +22,7 @@ from tdspec.study.matrix import (
     as_key,
     combinations,
     in_words,
+    is_ignored,
     method_of,
     override,
     overrides_of,
@@ -81,6 +82,11 @@ def make_quest(
         SpecError: a key or a value is refused; at its place.
     """
     document = load(spec, overrides)
+    method = document.spec.method
+    unread = [key for key in space if is_ignored(method, key)]
+    if unread:
+        message = f"found a key that the method '{method}' does not read, expected it to have an effect"
+        raise SpecError(tuple(Diagnostic(place_of(key), "error", "no-effect", key, message, "") for key in unread))
     start = start_of(space, document.values)
     content: list[Any] = [document.sha256, {key: [type(item).__name__, asdict(item)] for key, item in space.items()}]
     content += [search.seeds, search.sampler, search.sampler_seed, search.pruner]

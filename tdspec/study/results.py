@@ -17,6 +17,7 @@ from tdspec.run.run_dir import RunFolder, read_record, write_json
 from tdspec.run.teachers import COMPLETE
 from tdspec.study.figures import figure_in
 from tdspec.study.matrix import BASELINE, StudyRun, as_key, effective, leaks, method_of
+from tdspec.study.outcomes import Outcome, read_outcomes
 from tdspec.study.study_file import METHOD, REPETITION, VARIANTS, Study
 
 MANIFEST = "study.json"
@@ -58,6 +59,7 @@ class Results:
         axes: the key paths that vary, but for the seed.
         figure: the name of the task's figure, or None before the first run is complete.
         warnings: what is doubtful about the whole.
+        search: what was chosen before the runs.
         runs: in the order of the plan.
     """
 
@@ -65,6 +67,7 @@ class Results:
     axes: tuple[str, ...]
     figure: str | None
     warnings: tuple[str, ...]
+    search: tuple[Outcome, ...]
     runs: tuple[Result, ...]
 
 
@@ -97,7 +100,8 @@ def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun], warnings: S
         }
         for run in runs
     ]
-    about = {"name": study.name, "axes": list(study.axes), "warnings": [*leaks(runs), *warnings]}
+    about: dict[str, Any] = {"name": study.name, "axes": list(study.axes), "warnings": [*leaks(runs), *warnings]}
+    about["search"] = study.search is not None
     write_json(folder / MANIFEST, {**about, "runs": planned})
 
 
@@ -118,7 +122,8 @@ def read_results(folder: Path) -> Results:
     order = plan["axes"]
     runs = tuple(_result(run, order, record, figure) for run, record in zip(plan["runs"], records, strict=True))
     axes = tuple(key for key in order if key != REPETITION)
-    return Results(plan["name"], axes, figure, tuple(plan["warnings"]), runs)
+    search = read_outcomes(folder) if plan["search"] else ()
+    return Results(plan["name"], axes, figure, tuple(plan["warnings"]), search, runs)
 
 
 def is_complete(folder: Path, run: StudyRun) -> bool:

@@ -1,12 +1,11 @@
 """Running the trials of a search, a few at a time, each resumable, all judged on validation alone.
 
-In: `Quest`s. Out: an `Outcome` for each, kept as search.json in the folder.
+In: `Quest`s. Out: an `Outcome` for each, kept as search.json in the folder (`outcomes.py`).
 Leaves out: proposing (`trials.py`), the runs that follow (`runner.py`), training (in processes of its own).
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import time
@@ -23,37 +22,14 @@ from tdspec.spec.load import load
 from tdspec.study import children
 from tdspec.study.children import Child
 from tdspec.study.figures import MORE_IS_BETTER, VALIDATION
+from tdspec.study.outcomes import RECORD, Outcome, TrialRecord, values_in_words
 from tdspec.study.progress import StudyProgress
 from tdspec.study.quests import Quest
 from tdspec.study.study_file import Search
-from tdspec.study.trials import Trial, TrialRecord, Trials, open_storage
+from tdspec.study.trials import Trial, Trials, open_storage
 
-RECORD = "search.json"
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_BETWEEN_LOOKS_AT_OTHERS = 10.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a quest came to.
-
-    Attributes:
-        name, id, figure: of the quest.
-        space: by key, in words.
-        trials: all that were begun.
-        best: the number of the best trial, or None before one is complete.
-    """
-
-    name: str
-    id: str
-    figure: str
-    space: Mapping[str, str]
-    trials: tuple[TrialRecord, ...]
-    best: int | None
-
-    def best_trial(self) -> TrialRecord | None:
-        """The best trial, or None before one is complete."""
-        return next((trial for trial in self.trials if trial.number == self.best), None)
 
 
 @dataclass
@@ -221,9 +197,10 @@ class _Searcher:
 
     def _finish(self, key: str, outcome: str, progress: StudyProgress) -> None:
         job = self._jobs.pop(key)
-        values = ", ".join(f"{name} {_short(value)}" for name, value in job.trial.values.items())
         seconds = time.perf_counter() - self._started.pop(key)
-        progress.ended(f"{job.quest.name}, trial {job.trial.number}  {outcome}  ({values})", seconds)
+        progress.ended(
+            f"{job.quest.name}, trial {job.trial.number}  {outcome}  ({values_in_words(job.trial.values)})", seconds
+        )
         self._write()
 
     def _write(self) -> tuple[Outcome, ...]:
@@ -251,34 +228,9 @@ def _drop_checkpoints(run: RunFolder) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _outcome(quest: Quest, trials: tuple[TrialRecord, ...]) -> Outcome:
     known = {trial.number: trial.value for trial in trials if trial.value is not None}
     best = (max if MORE_IS_BETTER[quest.figure] else min)(known.values(), default=None)
     number = next((number for number, value in known.items() if value == best), None)
     space = {key: dimension.in_words() for key, dimension in quest.space.items()}
     return Outcome(quest.name, quest.id, quest.figure, space, trials, number)
-
-
-def read_outcomes(folder: Path) -> tuple[Outcome, ...]:
-    """What a search came to so far; none where there was no search.
-
-    Raises:
-        RunError: its record is damaged.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        return ()
-    try:
-        searches = json.loads(path.read_text("utf-8"))["searches"]
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}", "start again with --resume: it is written anew") from None
-    return tuple(_read(item) for item in searches)
-
-
-def _read(item: Mapping[str, Any]) -> Outcome:
-    trials = tuple(TrialRecord(**{**trial, "figures": tuple(trial["figures"])}) for trial in item["trials"])
-    return Outcome(**{**item, "trials": trials})

@@ -18,6 +18,7 @@ from tdspec.spec.words import quoted
 
 WEIGHT_SPREAD = 30.0
 RATE_SPREAD = 10.0
+NOT_SEARCHED = ("method", "seed", "name", "version")
 LEARNING_RATE = "train.optimizer.learning_rate"
 
 
@@ -101,6 +102,8 @@ def space_problems(values: Any, path: KeyPath) -> Iterator[Problem]:
     if not isinstance(values, dict):
         return
     for key, item in values.items():
+        if key in NOT_SEARCHED:
+            yield Problem((*path, key), "value", f"found {key}, which a search does not choose", at_key=True)
         if full_key(key) != key and full_key(key) in values:
             yield Problem((*path, key), "choice", f"found {full_key(key)} too, expected it once", at_key=True)
         if not isinstance(item, dict) or not all(type(item.get(end)) in (int, float) for end in ("low", "high")):

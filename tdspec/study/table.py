@@ -12,6 +12,7 @@ from typing import Any
 
 from tdspec.study.figures import MORE_IS_BETTER
 from tdspec.study.matrix import in_words
+from tdspec.study.outcomes import in_one_sentence
 from tdspec.study.results import Result, Results
 from tdspec.study.statistics import Estimate, holm, mean, paired_p_value, relative_improvement
 from tdspec.study.study_file import REPETITION
@@ -173,12 +174,14 @@ def _chosen(rows: Sequence[Row], figure: str | None) -> Row | None:
 
 def _notes(results: Results, rows: Sequence[Row], chosen: Row | None) -> tuple[str, ...]:
     if results.figure is None:
-        return ("No run is complete yet.", *results.warnings)
+        searched = (in_one_sentence(outcome) for outcome in results.search)
+        return ("No run is complete yet.", *searched, *results.warnings)
     better = "higher" if MORE_IS_BETTER[results.figure] else "lower"
     notes = [
         f"Means over seeds ± standard error; {better} {results.figure} is better. "
         "The test split was read once a run, after the best epoch was chosen on validation."
     ]
+    notes += [in_one_sentence(outcome) for outcome in results.search]
     if chosen is not None:
         notes.append(f"Best on validation: {in_words(chosen.settings)}.")
     if any(row.over_scratch for row in rows):

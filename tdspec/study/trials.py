@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from tdspec.errors import RunError
 from tdspec.study.figures import MORE_IS_BETTER
+from tdspec.study.outcomes import TrialRecord
 from tdspec.study.quests import Quest
 from tdspec.study.space import Choices, Dimension
 from tdspec.study.study_file import Search
@@ -39,29 +40,6 @@ class Trial:
 
     number: int
     values: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """What came of a trial.
-
-    Attributes:
-        number: from 0.
-        values: by key path.
-        state: "complete", "pruned", "failed" or "running".
-        value: the mean figure on validation, None where it is not complete.
-        figures: that of each seed.
-        seconds: how long it took, None while it is running.
-        error: what made it fail, or "".
-    """
-
-    number: int
-    values: Mapping[str, Any]
-    state: str
-    value: float | None
-    figures: tuple[float, ...]
-    seconds: float | None
-    error: str
 
 
 def open_storage(storage: str, folder: Path) -> optuna.storages.BaseStorage:
