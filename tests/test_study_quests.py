@@ -72,8 +72,8 @@ def test_the_same_content_is_the_same_quest(tmp_path: Path) -> None:
 
 def test_splits_drawn_by_the_seed_are_warned_about(tmp_path: Path) -> None:
     search = "search: {space: {talking: {losses.interaction: [1, 2]}}}\n"
-    assert search_leaks(plan_runs(write_study(tmp_path, AXES + search))) == ()
-    (warning,) = search_leaks(plan_runs(study_by_fractions(tmp_path, AXES + search)))
+    assert search_leaks(plan_runs(write_study(tmp_path, AXES + search))[0].document) == ()
+    (warning,) = search_leaks(plan_runs(study_by_fractions(tmp_path, AXES + search))[0].document)
     assert warning.startswith("data.splits: found fractions drawn by the seed")
 
 

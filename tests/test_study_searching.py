@@ -112,6 +112,17 @@ def test_a_search_that_was_resumed_proposes_what_one_in_one_go_does(
     assert values[0] == values[1]
 
 
+def test_machines_that_share_a_database_share_the_budget(tmp_path: Path, calls: list[tuple[str, ...]]) -> None:
+    for name, trials in (("one", 2), ("two", 5)):
+        (tmp_path / name).mkdir()
+        storage = f"'sqlite:///{tmp_path}/trials.db'"
+        search = f"trials: {trials}, storage: {storage}, space: {{talking: {SPACE}}}"
+        (outcome,) = searched(tmp_path / name, study_with(tmp_path / name, search))
+    assert [trial.state for trial in outcome.trials] == ["complete"] * 5
+    assert len(calls) == 5
+    assert len(list((tmp_path / "two" / "study" / "trials").glob("*/*"))) == 3
+
+
 def test_every_method_with_a_space_has_the_same_budget(tmp_path: Path, calls: list[tuple[str, ...]]) -> None:
     space = f"{{talking: {SPACE}, feature: {{losses.feature: {{low: 1, high: 2}}, communication.message.dim: [2, 3]}}}}"
     study = study_with(tmp_path, f"trials: 3, space: {space}", "method: [scratch, feature, talking]")

@@ -18,7 +18,6 @@ from tdspec.spec.problems import Problem
 from tdspec.spec.words import one_of
 from tdspec.study.figures import FIGURES
 from tdspec.study.matrix import (
-    StudyRun,
     as_key,
     combinations,
     in_words,
@@ -148,9 +147,9 @@ def quest_key(study: Study, search: Search, settings: Mapping[str, Any]) -> str:
     return as_key(_group(study, search, settings))
 
 
-def search_leaks(runs: tuple[StudyRun, ...]) -> tuple[str, ...]:
-    """Where what a search is judged by is in the test split of the runs."""
-    splits = runs[0].document.spec.data.splits
+def search_leaks(document: Document) -> tuple[str, ...]:
+    """Where what a search is judged by is in the test split of runs with other seeds."""
+    splits = document.spec.data.splits
     if isinstance(splits.train, str) or splits.by is not None:
         return ()
     return (

@@ -69,7 +69,7 @@ def run_study(study: Study, *, root: Path, jobs: int, resume: bool, stream: Text
         raise RunError(f"{folder} holds a study already", hint)
     folder.mkdir(parents=True, exist_ok=True)
     with run_dir.lock(RunFolder(folder)):
-        more = () if study.search is None else search_leaks(runs)
+        more = () if study.search is None else search_leaks(runs[0].document)
         write_plan(folder, study, runs, more)
         for warning in read_results(folder).warnings:
             print(f"warning: {warning}", file=stream)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tdspec.errors import SpecError
+from tdspec.errors import SpecError, UsageError
 from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.source import Source, plain_data
@@ -104,6 +104,22 @@ def load_study(path: str | os.PathLike[str]) -> Study:
         search=_search(whole["search"]) if "search" in whole else None,
         source=source,
     )
+
+
+def make_search(options: Mapping[str, Any]) -> Search:
+    """How to search, without a space, from options of the command line.
+
+    Args:
+        options: keys of `search`; those that are left out have their defaults.
+
+    Raises:
+        UsageError: an option has a value that a study could not have.
+    """
+    schema = study_schema()["properties"]["search"]
+    values = {**options, "space": {}}
+    for problem in violations(options, {**schema, "required": []}):
+        raise UsageError(f"--{str(problem.path[0]).replace('_', '-')}: {problem.message}")
+    return _search(filled(values, schema))
 
 
 def _search(values: Mapping[str, Any]) -> Search:

@@ -28,6 +28,7 @@ JOURNAL = "journal"
 JOURNAL_FILE = "search.journal"
 WORKER, FIGURES, ERROR = "worker", "figures", "error"
 NUM_STARTUP_TRIALS = 5
+DIGITS = 4
 State = optuna.trial.TrialState
 ENDED = (State.COMPLETE, State.PRUNED, State.FAIL)
 LEAST_SECONDS_LOST = 3600.0
@@ -57,9 +58,11 @@ def open_storage(storage: str, folder: Path) -> optuna.storages.BaseStorage:
         path = folder / JOURNAL_FILE
         _drop_half_a_line(path)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+    import sqlalchemy  # only databases need it
+
     try:
         return optuna.storages.RDBStorage(storage)
-    except (ImportError, ValueError, OSError) as error:
+    except (ImportError, ValueError, OSError, sqlalchemy.exc.SQLAlchemyError) as error:
         raise RunError(f"the storage '{storage}' cannot be opened: {error}") from None
 
 
@@ -183,7 +186,12 @@ def _proposed(trial: optuna.trial.Trial, key: str, dimension: Dimension) -> Any:
             return trial.suggest_categorical(key, dimension.values)
         if dimension.integer:
             return trial.suggest_int(key, int(dimension.low), int(dimension.high), log=dimension.log)
-        return trial.suggest_float(key, float(dimension.low), float(dimension.high), log=dimension.log)
+        return _short(trial.suggest_float(key, float(dimension.low), float(dimension.high), log=dimension.log))
+
+
+def _short(value: Any) -> Any:
+    """A number of few digits, which a person can read and write again."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 WORDS = {State.COMPLETE: "complete", State.PRUNED: "pruned", State.FAIL: "failed", State.RUNNING: "running"}
@@ -192,7 +200,7 @@ WORDS = {State.COMPLETE: "complete", State.PRUNED: "pruned", State.FAIL: "failed
 def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
     return TrialRecord(
         number=trial.number,
-        values=dict(trial.params),
+        values={key: _short(value) for key, value in trial.params.items()},
         state=WORDS[trial.state],
         value=trial.value if trial.state == State.COMPLETE else None,
         figures=tuple(trial.user_attrs[FIGURES]) if FIGURES in trial.user_attrs else (),
