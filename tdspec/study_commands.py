@@ -1,4 +1,5 @@
-"""The commands about many runs and about pages: study, tune, report. Neither loads TensorFlow into this process.
+"""The commands about many runs and about pages: study, tune, report. None loads TensorFlow into this process, but for
+the report of a run whose teacher and student it compares.
 
 In: parsed arguments. Out: tables and pages, exit codes.
 Leaves out: training, which a study does in processes of its own.
@@ -12,7 +13,8 @@ import sys
 from pathlib import Path
 
 from tdspec.command import FINE, WRONG, Arguments, Command, declare_overrides
-from tdspec.errors import UsageError
+from tdspec.errors import TdspecError, UsageError
+from tdspec.run.run_dir import RunFolder
 
 
 def _declare_study(parser: argparse.ArgumentParser) -> None:
@@ -104,6 +106,8 @@ def _call(arguments: Arguments) -> str:
 def _declare_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN|STUDY", help="the folder of a run, or of a study")
     parser.add_argument("-o", "--output", metavar="FILE", help="the page to write (default: report.html in the folder)")
+    parser.add_argument("--runs", default="runs", metavar="ROOT", help="where the teacher's run is (default: runs)")
+    parser.add_argument("--no-similarity", action="store_true", help="do not compare teacher and student")
 
 
 def _report(arguments: Arguments) -> int:
@@ -116,12 +120,39 @@ def _report(arguments: Arguments) -> int:
     folder = Path(arguments.folder)
     if is_study(folder):
         page = study_page(folder)
+    elif is_tuning(folder):
+        page = tune_page(folder)
     else:
-        page = tune_page(folder) if is_tuning(folder) else run_page(open_run(folder))
+        run = open_run(folder)
+        page = run_page(run, "" if arguments.no_similarity else _compare(run, Path(arguments.runs)))
     target = Path(arguments.output) if arguments.output else folder / "report.html"
     write_text(target, page)
     print(target)
     return FINE
+
+
+def _compare(run: RunFolder, root: Path) -> str:
+    """Measure how alike teacher and student are, once; why that was not possible, or ""."""
+    from tdspec.report.similarity_file import is_measured, key_of, write_similarity
+    from tdspec.run.run_dir import read_record
+    from tdspec.run.teachers import COMPLETE
+
+    record = read_record(run)
+    if record["status"] != COMPLETE or record["teacher_sha256"] is None or is_measured(run, key_of(record)):
+        return ""
+    if not run.student.is_file():
+        return f"{run.student.name} is missing"
+    from tdspec.quiet import import_quietly
+
+    import_quietly()
+    from tdspec.report.similarity import measure
+
+    try:
+        write_similarity(run, measure(run, root), key_of(record))
+    except TdspecError as error:
+        print(f"warning: teacher and student are not compared: {error.message}", file=sys.stderr)
+        return error.message
+    return ""
 
 
 STUDY_COMMANDS: dict[str, Command] = {
