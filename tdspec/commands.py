@@ -119,6 +119,8 @@ def train(arguments: Arguments) -> int:
     else:
         spec = build_dir.spec_of(arguments.target)
     document = _loaded(spec, arguments.overrides)
+    if arguments.trial and arguments.control:
+        raise UsageError("found --trial and --control, expected one of them")
     # Before anything else: TensorFlow fixes the number of its devices at the first operation.
     make_strategy(document.spec.train.strategy, document.spec.train.replicas)
     if not arguments.resume:
@@ -126,8 +128,12 @@ def train(arguments: Arguments) -> int:
         if arguments.target is not None and Path(arguments.target).is_file():
             build_dir.write_build(compiled, build_dir.BUILD_ROOT / document.spec.name)
     control = load(spec, [*arguments.overrides, "method=scratch"]) if arguments.control else None
+    root = Path(arguments.runs)
     try:
-        run = pipeline.train(document, Path(arguments.runs), folder=folder, resume=arguments.resume, control=control)
+        if arguments.trial:
+            run = pipeline.try_out(document, root, folder=folder, resume=arguments.resume)
+        else:
+            run = pipeline.train(document, root, folder=folder, resume=arguments.resume, control=control)
     except Interrupted as stop:
         print(_to_go_on(stop.run, document, arguments), file=sys.stderr)
         raise
@@ -143,7 +149,8 @@ def _to_go_on(run: run_dir.RunFolder, document: Document, arguments: Arguments) 
         resume += ["--runs", arguments.runs]
     if run_dir.read_record(run)["name"] != document.spec.name:
         return f"to go on: {shlex.join(resume)}, then the same call again"
-    return f"to go on: {shlex.join([*resume, '--control'] if arguments.control else resume)}"
+    resume += [word for word in ("--control", "--trial") if getattr(arguments, word.removeprefix("--"))]
+    return f"to go on: {shlex.join(resume)}"
 
 
 def evaluate(arguments: Arguments) -> int:

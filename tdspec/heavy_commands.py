@@ -50,6 +50,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-dir", metavar="DIR", help="the run folder (default: ROOT/<name>/<time>-<seed>)")
     parser.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     parser.add_argument("--control", action="store_true", help="then train the same student without a teacher")
+    parser.add_argument("--trial", action="store_true", help="measure on validation only, read no test, export nothing")
     _runs(parser)
     declare_overrides(parser)
 

@@ -58,6 +58,12 @@ def train(document: Document, root: Path, *, folder: Path | None, resume: bool, 
     return run
 
 
+def try_out(document: Document, root: Path, *, folder: Path | None, resume: bool) -> RunFolder:
+    """Train as a trial of a search does: measured on validation alone, the test split unread, nothing exported."""
+    options = training.Options(root, lambda run: {"exports": []}, measured=("validation",))
+    return training.train(document, options, folder=folder, resume=resume)
+
+
 def _complete_or_trained(
     document: Document, options: training.Options, folder: Path | None, resume: bool, may_be_complete: bool
 ) -> RunFolder:

@@ -59,11 +59,13 @@ class Options:
         root: the folder of all runs.
         finish: called with the best student before the run counts as complete; what it returns joins the record.
         stream: for progress and messages.
+        measured: the splits that the best student is measured on.
     """
 
     root: Path
     finish: Finish
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    measured: tuple[str, ...] = ("validation", "test")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -232,7 +234,7 @@ def _run(run: Run, options: Options, steps: int) -> None:
     if first_epoch < spec.train.epochs:
         _fit(run, first_epoch, [progress, *watches, *recorders])
     best_epoch = checkpoints.restore_best()
-    metrics = {split: evaluate_split(run, split) for split in ("validation", "test")}
+    metrics = {split: evaluate_split(run, split) for split in options.measured}
     finished = options.finish(run)
     run_dir.update_record(
         run.folder,

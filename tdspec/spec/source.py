@@ -66,6 +66,10 @@ class Source:
         """Where the last key of a key path stands, or the nearest parent that exists."""
         return self._walk(path)[-1][0]
 
+    def place_of_key(self, key: str) -> Place:
+        """Where a dotted key stands, or the nearest parent that exists."""
+        return self.key_place(parse_dotted(key))
+
     def _walk(self, path: Sequence[str | int]) -> list[tuple[Place, Node]]:
         """Each step of the path that exists, as the key's place and the value's node; the root first."""
         steps = [(self.root.place, self.root)]
