@@ -12,20 +12,37 @@ from typing import Any
 
 import keras
 
-from tdspec.graph.codecs import Codec, StateShape, decoder, encoder, identity_encoder
-from tdspec.graph.distiller import Distiller
-from tdspec.graph.layouts import VECTOR, Layout
-from tdspec.graph.methods import Conversation, Side, unfold
-from tdspec.graph.places import placed
+from tdspec.graph.codecs import Codec
+from tdspec.graph.distiller import Distiller, TeacherParts
+from tdspec.graph.methods import Conversation, Side, in_company, unfold
 from tdspec.graph.predictions import TASK_LOSSES
 from tdspec.graph.projection import OrthogonalProjection
 from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, whole_model
 from tdspec.graph.sides_text import check_texts
+from tdspec.graph.speakers import codecs_of
 from tdspec.graph.terms import CONSTANT, Schedule, Term, comparisons
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
-from tdspec.spec.checks import LOGIT_TERMS, MESSAGE_METHODS, TERMS
+from tdspec.spec.checks import LOGIT_TERMS, TERMS
 from tdspec.spec.load import Document
+
+
+@dataclass(frozen=True)
+class CompiledTeacher:
+    """A teacher that some term asks.
+
+    Attributes:
+        document: the spec in which it is the only teacher.
+        side: its model, cut.
+    """
+
+    document: Document
+    side: CutModel
+
+    @property
+    def name(self) -> str:
+        """ "teacher", or what one of several is called."""
+        return self.document.name_of("teacher")
 
 
 @dataclass(frozen=True)
@@ -35,8 +52,23 @@ class Compiled:
     document: Document
     distiller: Distiller
     student: CutModel
-    teacher: CutModel | None
+    teachers: tuple[CompiledTeacher, ...]
     num_classes: int | None
+
+    @property
+    def teacher(self) -> CutModel | None:
+        """The only teacher; None where there is none, or several."""
+        return self.teachers[0].side if len(self.teachers) == 1 else None
+
+    @property
+    def alone(self) -> tuple[Compiled, ...]:
+        """For each teacher the same, with that teacher as the only one."""
+        return tuple(replace(self, document=teacher.document, teachers=(teacher,)) for teacher in self.teachers)
+
+    @property
+    def models(self) -> dict[str, CutModel]:
+        """The student and each teacher, by name."""
+        return {"student": self.student, **{teacher.name: teacher.side for teacher in self.teachers}}
 
 
 def terms_of(spec: spec_model.Spec) -> tuple[Term, ...]:
@@ -85,47 +117,6 @@ def _distance(task_type: str, name: str, loss: Any) -> tuple[str, dict[str, floa
     return kind, {"temperature": float(loss.temperature)}
 
 
-def _message_layout(positions: Any, student: CutModel) -> Layout:
-    if positions == "vector":
-        return VECTOR
-    if positions == "auto":
-        return student.state(student.high).layout  # type: ignore[arg-type]
-    return Layout(tuple(positions), tuple(positions))
-
-
-def _codecs_of(
-    document: Document, terms: tuple[Term, ...], student: CutModel, teacher: CutModel
-) -> tuple[Codec, Codec] | tuple[None, None]:
-    """E and D of both sides where the method has messages."""
-    if document.spec.method not in MESSAGE_METHODS:
-        return None, None
-    with placed(document, "communication"):
-        return _codecs(document.spec.communication, document.spec.method, terms, student, teacher)
-
-
-def _codecs(
-    communication: spec_model.Communication, method: str, terms: tuple[Term, ...], student: CutModel, teacher: CutModel
-) -> tuple[Codec, Codec]:
-    """E and D of both sides; FitNet's E_h is the identity, and then a message is the teacher's states."""
-    student_states, teacher_states = ((side.state(side.low), side.state(side.high)) for side in (student, teacher))  # type: ignore[arg-type]
-    kind, options = communication.encoder.type, {"hidden_dim": communication.encoder.hidden_dim}
-    layout = _message_layout(communication.message.positions, student)
-    message = StateShape(communication.message.dim, layout)
-    teacher_encode = encoder(kind, teacher_states, message, name="teacher_codec_encode", **options)
-    if method == "fitnet":
-        message = StateShape(sum(state.dim for state in teacher_states), layout)
-        teacher_encode = identity_encoder(teacher_states, layout, name="teacher_codec_encode")
-    # e'_h enters only L_SC; without it nothing would train that half of the teacher's decoder.
-    heard = teacher_states if any(term.name == "state_consistency" for term in terms) else teacher_states[:1]
-    return (
-        Codec(
-            encoder(kind, student_states, message, name="student_codec_encode", **options),
-            decoder(kind, student_states, message, name="student_codec_decode", **options),
-        ),
-        Codec(teacher_encode, decoder(kind, heard, message, name="teacher_codec_decode", **options)),
-    )
-
-
 POLICIES = {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
 
 
@@ -154,47 +145,77 @@ def _build(document: Document, describe: Describe) -> Compiled:
     spec = document.spec
     student = cut_model(document, "student", whole_model(document, "student", describe))
     terms = terms_of(spec)
+    teachers: tuple[CompiledTeacher, ...] = ()
     if {term.name for term in terms} <= {"task"}:
-        student, teacher = CutModel(student.whole, student.points, None, None, None), None
+        student = CutModel(student.whole, student.points, None, None, None)
     else:
-        whole = whole_model(document, "teacher", describe)
-        whole.model.trainable = whole.graph.trainable = False
-        teacher = cut_model(document, "teacher", whole)
-        _require_fit(document, terms, teacher, student)
-    inputs = _joint_inputs(document, student, teacher)
-    codecs = (None, None) if teacher is None else _codecs_of(document, terms, student, teacher)
-    projection = _projection(terms, teacher)
-    conversation = Conversation(
-        inputs,
-        _participant(student, codecs[0]),
-        None if teacher is None else _participant(teacher, codecs[1]),
-        teacher_asks_itself=spec.method == "one_way_control",
-        projection=projection,
-        detach=spec.communication.detach,
-    )
-    terms = _masked(document, terms, conversation, student, teacher)
+        teachers = tuple(_teacher(view, terms, student, describe) for view in document.teaching)
+    inputs = _joint_inputs(document, student, teachers)
+    codecs = codecs_of(document, terms, student, {teacher.name: teacher.side for teacher in teachers})
+    first: Conversation | None = None
+    tensors: dict[str, Any] = {}
+    spoken: dict[str, Term] = {}
+    parts: list[TeacherParts] = []
+    for teacher in teachers:
+        projection = _projection(terms, teacher)
+        codec = codecs.teachers.get(teacher.name)
+        conversation = Conversation(
+            inputs,
+            _participant(student, codecs.student.get(teacher.name)),
+            _participant(teacher.side, codec),
+            teacher_asks_itself=spec.method == "one_way_control",
+            projection=projection,
+            detach=spec.communication.detach,
+            teacher_name=teacher.name,
+            first=first,
+        )
+        first = first or conversation
+        asked = _masked(teacher.document, terms, conversation, student, teacher.side)
+        unfolded = unfold(conversation, asked)
+        if teacher.document.teacher_index is not None:
+            unfolded, asked = in_company(conversation, unfolded, asked, teacher.document.weight)
+        tensors |= unfolded
+        spoken |= {term.name: term for term in asked}
+        parts.append(_parts(teacher, codec, projection))
+    if not teachers:
+        spoken = {term.name: term for term in terms}
+        alone = Conversation(inputs, _participant(student, None), None, teacher_asks_itself=False)
+        tensors = unfold(alone, terms)
     distiller = Distiller(
         inputs,
-        unfold(conversation, terms),
-        terms,
+        tensors,
+        tuple(spoken.values()),
         task_type=spec.task.type,
         student=student.whole.model,
-        teacher=None if teacher is None else teacher.whole.model,
         student_segments=student.segments,
-        teacher_segments=None if teacher is None else teacher.segments,
-        student_codec=codecs[0],
-        teacher_codec=codecs[1],
-        projection=projection,
+        teachers=tuple(parts),
+        codecs=codecs.named,
         name="distiller",
     )
-    return Compiled(document, distiller, student, teacher, num_classes_of(document, describe(document)))
+    return Compiled(document, distiller, student, teachers, num_classes_of(document, describe(document)))
+
+
+def _teacher(view: Document, terms: tuple[Term, ...], student: CutModel, describe: Describe) -> CompiledTeacher:
+    """One teacher, frozen and cut; `view` is the spec in which it is the only one."""
+    whole = whole_model(view, "teacher", describe)
+    whole.model.trainable = whole.graph.trainable = False
+    side = cut_model(view, "teacher", whole)
+    _require_fit(view, terms, side, student)
+    return CompiledTeacher(view, side)
+
+
+def _parts(teacher: CompiledTeacher, codec: Codec | None, projection: OrthogonalProjection | None) -> TeacherParts:
+    learned = teacher.document.weight == "learned"
+    return TeacherParts(
+        teacher.name, teacher.side.whole.model, teacher.side.segments, codec, projection, has_learned_weight=learned
+    )
 
 
 def _masked(
-    document: Document, terms: tuple[Term, ...], conversation: Conversation, student: CutModel, teacher: CutModel | None
+    document: Document, terms: tuple[Term, ...], conversation: Conversation, student: CutModel, teacher: CutModel
 ) -> tuple[Term, ...]:
     """The terms that compare states of a text, told which positions are padding."""
-    mask = next((side.whole.mask for side in (student, teacher) if side is not None and side.whole.mask), "")
+    mask = student.whole.mask or teacher.whole.mask
     state_terms = [term for term in terms if term.name not in {"task", *LOGIT_TERMS}]
     if not mask or not state_terms:
         return terms
@@ -226,11 +247,13 @@ def _participant(side: CutModel, codec: Codec | None) -> Side | keras.Model:
     return Side(side.segments, (side.state(side.low).layout, side.state(side.high).layout), codec)
 
 
-def _projection(terms: tuple[Term, ...], teacher: CutModel | None) -> OrthogonalProjection | None:
+def _projection(terms: tuple[Term, ...], teacher: CompiledTeacher) -> OrthogonalProjection | None:
     """From the student's high state to the teacher's width, where a term asks for it."""
-    if teacher is None or teacher.high is None or not any(term.name == "vkd" for term in terms):
+    side = teacher.side
+    if side.high is None or not any(term.name == "vkd" for term in terms):
         return None
-    return OrthogonalProjection(teacher.state(teacher.high).dim, name="student_projection")
+    name = "student_projection" if teacher.document.teacher_index is None else f"student_projection_for_{teacher.name}"
+    return OrthogonalProjection(side.state(side.high).dim, name=name)
 
 
 def _require_positions(document: Document, student: CutModel) -> None:
@@ -251,17 +274,20 @@ def _require_fit(document: Document, terms: tuple[Term, ...], teacher: CutModel,
     own, wanted = (tuple(side.whole.model.output.shape) for side in (teacher, student))
     if not teacher.whole.has_prediction or own != wanted:
         message = f"the teacher's prediction has shape {own}, the student's {wanted}"
-        raise document.error(
-            f"losses.{asking[0]}", message, "a logit loss needs a teacher of the same task and classes"
-        )
+        key = f"losses.{asking[0]}" if document.teacher_index is None else "teacher"
+        raise document.error(key, message, "a logit loss needs a teacher of the same task and classes")
 
 
-def _joint_inputs(document: Document, student: CutModel, teacher: CutModel | None) -> dict[str, keras.KerasTensor]:
-    """One input for each column that either side reads."""
+def _joint_inputs(
+    document: Document, student: CutModel, teachers: tuple[CompiledTeacher, ...]
+) -> dict[str, keras.KerasTensor]:
+    """One input for each column that any model reads."""
     wanted = dict(student.whole.model.input)
-    for name, tensor in ({} if teacher is None else teacher.whole.model.input).items():
-        if name in wanted and tuple(wanted[name].shape) != tuple(tensor.shape):
-            shapes = f"{tuple(tensor.shape)}, the student {tuple(wanted[name].shape)}"
-            raise document.error("teacher", f"the teacher reads '{name}' with shape {shapes}")
-        wanted.setdefault(name, tensor)
+    for teacher in teachers:
+        for name, tensor in teacher.side.whole.model.input.items():
+            if name in wanted and tuple(wanted[name].shape) != tuple(tensor.shape):
+                other = "the student" if name in student.whole.model.input else "another teacher"
+                shapes = f"{tuple(tensor.shape)}, {other} {tuple(wanted[name].shape)}"
+                raise teacher.document.error("teacher", f"the teacher reads '{name}' with shape {shapes}")
+            wanted.setdefault(name, tensor)
     return {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in wanted.items()}

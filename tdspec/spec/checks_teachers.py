@@ -14,8 +14,6 @@ from tdspec.spec.facts import Facts
 from tdspec.spec.problems import Problem
 from tdspec.spec.words import quoted
 
-# Names of what else has codecs, terms and records.
-TAKEN = ("student", "teacher")
 _KEY = re.compile(r"\bteacher(?=\.[a-z])")
 
 
@@ -46,8 +44,9 @@ def check_teachers(facts: Facts) -> Iterator[Problem]:
     names: dict[str, int] = {}
     for index, item in enumerate(facts.values["teachers"]):
         name, path = item["name"], ("teachers", index, "name")
-        if name in TAKEN:
-            yield Problem(path, "value", f"found {quoted(name)}, expected another name, since that is taken")
+        if name == "teacher" or name.startswith("student"):
+            # what belongs to the student or to an only teacher is named so
+            yield Problem(path, "value", f"found {quoted(name)}, expected no name that stands for another model")
         elif name != name.strip():
             yield Problem(path, "value", f"found the text {name!r}, expected no line break at its end")
         elif name in names:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tdspec.errors import Diagnostic, SpecError
 from tdspec.spec.checks import run_checks
@@ -68,6 +68,16 @@ class Document:
             )
             for index, teacher in enumerate(self.spec.teachers)
         )
+
+    @property
+    def teaching(self) -> tuple[Document, ...]:
+        """The views of the teachers that have a weight."""
+        return tuple(view for view in self.views if view.weight != 0)
+
+    @property
+    def weight(self) -> float | Literal["learned"]:
+        """In the view of one of several teachers its weight, else 1."""
+        return 1.0 if self.teacher_index is None else self.values["teacher"]["weight"]
 
     def name_of(self, side: str) -> str:
         """What a side is called: "student", "teacher", or the name of one of several teachers."""
