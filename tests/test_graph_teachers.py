@@ -136,7 +136,7 @@ def test_each_conversation_is_that_with_the_teacher_alone(tmp_path: Path, method
     more = {"student": vit(hidden_dim=6), "communication": SMALL}
     together = compiled_with(tmp_path, method, teachers, **more)
     values = values_of(together)
-    for item in teachers:
+    for item in teachers[1:]:
         alone = compiled_with(tmp_path, method, [item], **more)
         for own, theirs in zip(_all_weights(together, item["name"]), _all_weights(alone, "teacher"), strict=True):
             theirs.assign(own)
