@@ -7,6 +7,7 @@ Leaves out: building and cutting a side (`sides.py`), loading weights (`weights.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from tdspec.graph.predictions import TASK_LOSSES
 from tdspec.graph.projection import OrthogonalProjection
 from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, whole_model
 from tdspec.graph.sides_text import check_texts
-from tdspec.graph.speakers import codecs_of
+from tdspec.graph.speakers import Codecs, codecs_of
 from tdspec.graph.terms import CONSTANT, Schedule, Term, comparisons
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
@@ -41,7 +42,7 @@ class CompiledTeacher:
 
     @property
     def name(self) -> str:
-        """ "teacher", or what one of several is called."""
+        """What it is called: "teacher" where it is no item of a list."""
         return self.document.name_of("teacher")
 
 
@@ -152,47 +153,55 @@ def _build(document: Document, describe: Describe) -> Compiled:
         teachers = tuple(_teacher(view, terms, student, describe) for view in document.teaching)
     inputs = _joint_inputs(document, student, teachers)
     codecs = codecs_of(document, terms, student, {teacher.name: teacher.side for teacher in teachers})
+    projections = {teacher.name: _projection(terms, teacher) for teacher in teachers}
+    tensors, spoken = _talks(document, terms, student, teachers, (inputs, codecs, projections))
+    distiller = Distiller(
+        inputs,
+        tensors,
+        spoken,
+        task_type=spec.task.type,
+        student=student.whole.model,
+        student_segments=student.segments,
+        teachers=tuple(_parts(teacher, codecs, projections[teacher.name]) for teacher in teachers),
+        codecs=codecs.named,
+        name="distiller",
+    )
+    return Compiled(document, distiller, student, teachers, num_classes_of(document, describe(document)))
+
+
+def _talks(
+    document: Document,
+    terms: tuple[Term, ...],
+    student: CutModel,
+    teachers: tuple[CompiledTeacher, ...],
+    means: tuple[Mapping[str, Any], Codecs, Mapping[str, OrthogonalProjection | None]],
+) -> tuple[dict[str, keras.KerasTensor], tuple[Term, ...]]:
+    """What all say to each other, and the terms about it; `means`: inputs, codecs, and projections by teacher."""
+    inputs, codecs, projections = means
+    if not teachers:
+        return unfold(Conversation(inputs, _participant(student, None), None, teacher_asks_itself=False), terms), terms
     first: Conversation | None = None
-    tensors: dict[str, Any] = {}
+    tensors: dict[str, keras.KerasTensor] = {}
     spoken: dict[str, Term] = {}
-    parts: list[TeacherParts] = []
     for teacher in teachers:
-        projection = _projection(terms, teacher)
-        codec = codecs.teachers.get(teacher.name)
         conversation = Conversation(
             inputs,
             _participant(student, codecs.student.get(teacher.name)),
-            _participant(teacher.side, codec),
-            teacher_asks_itself=spec.method == "one_way_control",
-            projection=projection,
-            detach=spec.communication.detach,
+            _participant(teacher.side, codecs.teachers.get(teacher.name)),
+            teacher_asks_itself=document.spec.method == "one_way_control",
+            projection=projections[teacher.name],
+            detach=document.spec.communication.detach,
             teacher_name=teacher.name,
             first=first,
         )
         first = first or conversation
         asked = _masked(teacher.document, terms, conversation, student, teacher.side)
-        unfolded = unfold(conversation, asked)
+        said = unfold(conversation, asked)
         if teacher.document.teacher_index is not None:
-            unfolded, asked = in_company(conversation, unfolded, asked, teacher.document.weight)
-        tensors |= unfolded
+            said, asked = in_company(conversation, said, asked, teacher.document.weight)
+        tensors |= said
         spoken |= {term.name: term for term in asked}
-        parts.append(_parts(teacher, codec, projection))
-    if not teachers:
-        spoken = {term.name: term for term in terms}
-        alone = Conversation(inputs, _participant(student, None), None, teacher_asks_itself=False)
-        tensors = unfold(alone, terms)
-    distiller = Distiller(
-        inputs,
-        tensors,
-        tuple(spoken.values()),
-        task_type=spec.task.type,
-        student=student.whole.model,
-        student_segments=student.segments,
-        teachers=tuple(parts),
-        codecs=codecs.named,
-        name="distiller",
-    )
-    return Compiled(document, distiller, student, teachers, num_classes_of(document, describe(document)))
+    return tensors, tuple(spoken.values())
 
 
 def _teacher(view: Document, terms: tuple[Term, ...], student: CutModel, describe: Describe) -> CompiledTeacher:
@@ -204,11 +213,9 @@ def _teacher(view: Document, terms: tuple[Term, ...], student: CutModel, describ
     return CompiledTeacher(view, side)
 
 
-def _parts(teacher: CompiledTeacher, codec: Codec | None, projection: OrthogonalProjection | None) -> TeacherParts:
-    learned = teacher.document.weight == "learned"
-    return TeacherParts(
-        teacher.name, teacher.side.whole.model, teacher.side.segments, codec, projection, has_learned_weight=learned
-    )
+def _parts(teacher: CompiledTeacher, codecs: Codecs, projection: OrthogonalProjection | None) -> TeacherParts:
+    model, segments, learned = teacher.side.whole.model, teacher.side.segments, teacher.document.weight == "learned"
+    return TeacherParts(teacher.name, model, segments, codecs.teachers.get(teacher.name), projection, learned)
 
 
 def _masked(

@@ -130,11 +130,7 @@ class Distiller(keras.Model):
             term.name: keras.Variable("ones", (), dtype="float32", trainable=False, name=f"{term.name}_factor")
             for term in terms
         }
-        self.teacher_scales = {
-            teacher.name: keras.Variable("zeros", (), dtype="float32", name=f"{teacher.name}_scale")
-            for teacher in teachers
-            if teacher.has_learned_weight
-        }
+        self.teacher_scales = {teacher.name: _scale(teacher.name) for teacher in teachers if teacher.has_learned_weight}
         self._features = tuple(student.input)
         self._labelled = frozenset(term.name for term in terms if term.needs_label)
         self._distances = {term.name: self._distance(term) for term in terms}
@@ -142,9 +138,7 @@ class Distiller(keras.Model):
         make_metric, self.more_is_better = TASK_METRICS[task_type]
         self._task_metric = make_metric()
         self._task_mean = self._term_means.get("task") or keras.metrics.Mean(name="task")
-        trained = [
-            variable for operation in self.operations for variable in getattr(operation, "trainable_variables", ())
-        ]
+        trained = [v for operation in self.operations for v in getattr(operation, "trainable_variables", ())]
         self.trained_variables = _unique([*trained, *self.teacher_scales.values()])
 
     def _distance(self, term: Term) -> Callable[..., Tensor]:
@@ -280,6 +274,10 @@ class Distiller(keras.Model):
         """The student's prediction for a batch of features."""
         features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self.student({name: features[name] for name in self._features}, training=False)
+
+
+def _scale(name: str) -> keras.Variable:
+    return keras.Variable("zeros", (), dtype="float32", name=f"{name}_scale")
 
 
 def _num_replicas() -> int:

@@ -83,12 +83,13 @@ def _column(plan: Plan, side: str, x: float) -> list[str]:
     middle = x + COLUMN_WIDTH / 2
     size = f"{quantity(model['parameters'])} parameters · {quantity(model['flops'], 'FLOPs')}"
     name = f"{side}, {'trained' if side == 'student' else 'frozen'}"
+    backbone = model["backbone"]
     if "weight" in model:
-        weight = model["weight"] if isinstance(model["weight"], str) else f"{model['weight']:g}"
-        name = f"{model['name']}, frozen, weight {weight}"
+        # one of several teachers
+        name, backbone = f"{model['name']}, frozen", f"{backbone}, weight {model['weight']}"
     parts = [
         label(middle, TITLES + 14, name, width=COLUMN_WIDTH, size=17, bold=True, color=color, anchor="middle"),
-        label(middle, TITLES + 31, model["backbone"], width=COLUMN_WIDTH, size=12, anchor="middle"),
+        label(middle, TITLES + 31, backbone, width=COLUMN_WIDTH, size=12, anchor="middle"),
         label(middle, TITLES + 46, size, width=COLUMN_WIDTH, size=10.5, color=PALE_INK, anchor="middle"),
         *_inputs(plan, middle, color),
     ]

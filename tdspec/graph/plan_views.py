@@ -35,6 +35,11 @@ def with_one_teacher(plan: Plan) -> dict[str, Any]:
     }
 
 
+def key_of(term: Mapping[str, Any]) -> str:
+    """A term's key in the spec's `losses`, which the terms of several teachers share."""
+    return str(term["name"]).removesuffix(f"_{term['teacher']}") if "teacher" in term else str(term["name"])
+
+
 def plans_apart(plan: Plan) -> list[dict[str, Any]]:
     """For each teacher the plan of the conversation with it alone, with the names that an only teacher has."""
     whole = with_one_teacher(plan)
@@ -53,7 +58,12 @@ def _apart(plan: Plan, teacher: Mapping[str, Any]) -> dict[str, Any]:
         return f"teacher_{tensor.removeprefix(f'{name}_')}" if tensor.startswith(f"{name}_") else tensor
 
     terms = [
-        {**term, "target": list(map(plain, term["target"])), "prediction": list(map(plain, term["prediction"]))}
+        {
+            **{key: value for key, value in term.items() if key != "teacher"},
+            "name": key_of(term),
+            "target": list(map(plain, term["target"])),
+            "prediction": list(map(plain, term["prediction"])),
+        }
         for term in plan["terms"]
         if term.get("teacher", name) == name
     ]
