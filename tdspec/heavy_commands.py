@@ -17,7 +17,9 @@ def _text_or_json(parser: argparse.ArgumentParser) -> None:
 
 def _layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help="a YAML file")
-    parser.add_argument("--side", choices=("teacher", "student"), help="one side only (default: both)")
+    parser.add_argument(
+        "--side", metavar="SIDE", help="student, teacher, or the name of one of several teachers (default: all)"
+    )
     _text_or_json(parser)
     declare_overrides(parser)
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tdspec.data.download import fetch as fetch_data
-from tdspec.errors import RunError, SpecError
+from tdspec.errors import RunError, SpecError, UsageError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.cuts import clean_cuts
 from tdspec.graph.presets import fetch_preset
@@ -32,6 +32,7 @@ from tdspec.serve.export import TARGETS, Artefact, export_student
 from tdspec.serve.student_file import save_student
 from tdspec.spec.load import Document, load
 from tdspec.spec.paths import OWN_TOKENIZER
+from tdspec.spec.words import did_you_mean, one_of, similar
 
 EXPORT_FORMATS = tuple(TARGETS)
 NUM_EXAMPLES_COMPARED = 8
@@ -208,13 +209,25 @@ def export(run: RunFolder, folder: Path, formats: tuple[str, ...] | None) -> tup
 
 
 def cut_points(document: Document, side: str | None) -> dict[str, tuple[str, list[dict[str, Any]]]]:
-    """By side, the backbone's kind and its clean cuts; cuts that are not clean do not stop the list."""
-    sides = [name for name in ("teacher", "student") if getattr(document.spec, name) is not None]
+    """By model, the backbone's kind and its clean cuts; cuts that are not clean do not stop the list.
+
+    Args:
+        document: the spec.
+        side: "student", "teacher" (every one), or a teacher's name; None: all.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    views = [*((view, "teacher") for view in document.views), (document, "student")]
+    names = [view.name_of(word) for view, word in views]
+    if side not in (None, *names, "teacher"):
+        raise UsageError(f"found --side {side}, expected {one_of(names)}", did_you_mean(similar(str(side), names)))
     listed = {}
-    for name in [word for word in sides if side in (None, word)]:
-        with keras.StatelessScope(initialize_variables=False):
-            whole = whole_model(document, name, describe)
-            listed[name] = (whole.backbone.kind, cut_rows(_cut_or_not(document, name, whole)))
+    for view, word in views:
+        if side in (None, word, view.name_of(word)):
+            with keras.StatelessScope(initialize_variables=False):
+                whole = whole_model(view, word, describe)
+                listed[view.name_of(word)] = (whole.backbone.kind, cut_rows(_cut_or_not(view, word, whole)))
     return listed
 
 
@@ -240,7 +253,8 @@ def fetch_all(document: Document) -> Iterator[str]:
 
 def presets_named(document: Document) -> list[str]:
     """The presets that a spec names, for backbones, weights or tokenizers."""
-    parts = [part for part in (document.spec.teacher, document.spec.student) if part is not None]
+    spec = document.spec
+    parts = [part for part in (spec.teacher, *spec.teachers, spec.student) if part is not None]
     tokenizers = [part.input.tokenizer for part in parts if part.input.tokenizer != OWN_TOKENIZER]
     named = [preset for part in parts for preset in presets_of(part.backbone)]
     return [*named, *(preset for preset in tokenizers if preset not in named)]

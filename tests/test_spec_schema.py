@@ -44,6 +44,7 @@ WITHOUT_DEFAULT = {
         for term in model.Losses.__dataclass_fields__
         if term != "balance"
     },
+    "teachers": "a spec has one teacher, several, or none",
     "teacher.class_map": "without it the classes are the same",
     "teacher.expect": "only the user knows how good the teacher is",
 }

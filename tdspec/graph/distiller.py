@@ -8,6 +8,7 @@ Leaves out: building the graph (`compiler.py`), optimizers, checkpoints and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -54,6 +55,30 @@ SCHEDULES: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
+@dataclass(frozen=True)
+class TeacherParts:
+    """What a Distiller knows of a teacher.
+
+    Attributes:
+        name: "teacher", or what one of several is called.
+        model: features -> prediction or features, frozen.
+        segments: the model in three parts; None where it is not cut.
+        codec: its E and D; None where the method has none.
+        projection: of the student's high state; None where the method has none.
+        has_learned_weight: whether the weight of its terms is trained.
+    """
+
+    name: str
+    model: keras.Model
+    segments: Segments | None
+    codec: Codec | None
+    projection: keras.layers.Layer | None
+    has_learned_weight: bool = False
+
+
+NOBODY = TeacherParts("", None, None, None, None)
+
+
 class Distiller(keras.Model):
     """A student being distilled.
 
@@ -66,14 +91,17 @@ class Distiller(keras.Model):
         terms: the objective.
         task_type: "classification", "regression", "binary" or "multilabel".
         student: features -> prediction; what is evaluated and exported.
-        teacher: features -> prediction or features, frozen here; None without one.
-        student_segments, teacher_segments: the models in three parts; None where not cut.
-        student_codec, teacher_codec: E and D of each side; None where the method has none.
-        projection: of the student's high state; None where the method has none.
+        student_segments: the student in three parts; None where it is not cut.
+        teachers: none, one, or several.
+        codecs: E and D of everybody, by name: "student_codec", "teacher_codec".
         distances: by name, those that the terms are measured by.
 
     Attributes:
+        teacher, teacher_segments, teacher_codec, projection: of the only teacher; None without one.
         term_factors: by term a scalar beside its weight, 1 unless the terms are balanced.
+        teacher_scales: by teacher whose weight is learned, the scalar s of exp(-s) * L + s, where L is the sum of its
+            terms (arXiv 1705.07115, equation 7 times 2, with s = log sigma^2). It starts at 0, which
+            is weight 1, and has its minimum at s = log L.
     """
 
     def __init__(
@@ -84,12 +112,9 @@ class Distiller(keras.Model):
         *,
         task_type: str,
         student: keras.Model,
-        teacher: keras.Model | None,
         student_segments: Segments | None,
-        teacher_segments: Segments | None,
-        student_codec: Codec | None,
-        teacher_codec: Codec | None,
-        projection: keras.layers.Layer | None,
+        teachers: tuple[TeacherParts, ...],
+        codecs: Mapping[str, Codec],
         distances: Mapping[str, Distance] = DISTANCES,
         name: str,
     ):
@@ -97,15 +122,18 @@ class Distiller(keras.Model):
         self.terms = terms
         self.task_type = task_type
         self.student = student
-        self.teacher = teacher
-        self.student_segments, self.teacher_segments = student_segments, teacher_segments
-        self.student_codec, self.teacher_codec = student_codec, teacher_codec
-        self.projection = projection
+        self.teachers, self.codecs = teachers, dict(codecs)
+        only = teachers[0] if len(teachers) == 1 else NOBODY
+        self.teacher = only.model
+        self.student_segments, self.teacher_segments = student_segments, only.segments
+        self.student_codec, self.teacher_codec = self.codecs.get("student_codec"), only.codec
+        self.projection = only.projection
         self.total_steps: int | None = None
         self.term_factors = {
             term.name: keras.Variable("ones", (), dtype="float32", trainable=False, name=f"{term.name}_factor")
             for term in terms
         }
+        self.teacher_scales = {teacher.name: _scale(teacher.name) for teacher in teachers if teacher.has_learned_weight}
         self._features = tuple(student.input)
         self._labelled = frozenset(term.name for term in terms if term.needs_label)
         self._distances = {term.name: self._distance(term, distances) for term in terms}
@@ -113,9 +141,8 @@ class Distiller(keras.Model):
         make_metric, self.more_is_better = TASK_METRICS[task_type]
         self._task_metric = make_metric()
         self._task_mean = self._term_means.get("task") or keras.metrics.Mean(name="task")
-        self.trained_variables = _unique(
-            variable for operation in self.operations for variable in getattr(operation, "trainable_variables", ())
-        )
+        trained = [v for operation in self.operations for v in getattr(operation, "trainable_variables", ())]
+        self.trained_variables = _unique([*trained, *self.teacher_scales.values()])
 
     def _distance(self, term: Term, distances: Mapping[str, Distance]) -> Callable[..., Tensor]:
         function = TASK_LOSSES[self.task_type][1] if term.name == "task" else distances[term.distance]
@@ -144,6 +171,9 @@ class Distiller(keras.Model):
             raise ValueError(f"the weight of '{scheduled[0]}' has a schedule: expected total_steps, received None")
         self.total_steps = total_steps
         super().compile(optimizer=optimizer, jit_compile=False, **options)
+        if self.teacher_scales:
+            # decay would pull a learned weight towards 1
+            self.optimizer.exclude_from_weight_decay(var_list=list(self.teacher_scales.values()))
         self.optimizer.build(self.trained_variables)
 
     def term_values(self, tensors: Mapping[str, Tensor], label: Tensor, sample_weight: Tensor) -> dict[str, Tensor]:
@@ -178,8 +208,9 @@ class Distiller(keras.Model):
         return values
 
     def weight_now(self, term: Term) -> Tensor:
-        """The factor of a term at this step: its weight, times what balances it, times its schedule's."""
-        return term.weight * self.term_factors[term.name] * self._scheduled(term.schedule)
+        """The factor of a term at this step: its weight, times what balances it, its schedule's, its teacher's."""
+        weight = term.weight * self.term_factors[term.name] * self._scheduled(term.schedule)
+        return weight * ops.exp(-self.teacher_scales[term.teacher]) if term.teacher in self.teacher_scales else weight
 
     def _scheduled(self, schedule: Schedule) -> Tensor | float:
         """The factor of a weight at this step, from 0 to 1."""
@@ -200,6 +231,8 @@ class Distiller(keras.Model):
             shares.append(
                 self.weight_now(term) * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon())
             )
+        # exp(-s) is in the weight; + s is there once, not once a replica
+        shares += [scale / _num_replicas() for scale in self.teacher_scales.values()]
         return sum(shares)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
@@ -219,9 +252,7 @@ class Distiller(keras.Model):
         return {metric.name: metric.result() for metric in (*self._term_means.values(), self._task_metric)}
 
     def _record(self, values: Mapping[str, Tensor], share: Tensor, sample_weight: Tensor) -> None:
-        context = tf.distribute.get_replica_context()
-        num_replicas = 1 if context is None else context.num_replicas_in_sync
-        self._term_means["loss"].update_state(share * num_replicas)
+        self._term_means["loss"].update_state(share * _num_replicas())
         for name, value in values.items():
             if name in self._labelled:
                 # `value` is weighted already: the mean weighs by count, so hand it the sum over the weights.
@@ -246,6 +277,15 @@ class Distiller(keras.Model):
         """The student's prediction for a batch of features."""
         features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self.student({name: features[name] for name in self._features}, training=False)
+
+
+def _scale(name: str) -> keras.Variable:
+    return keras.Variable("zeros", (), dtype="float32", name=f"{name}_scale")
+
+
+def _num_replicas() -> int:
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else int(context.num_replicas_in_sync)
 
 
 def _unpacked(data: Any) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:

@@ -44,6 +44,7 @@ class Term:
         given: further tensors the distance is handed, by keyword, pair by pair; such as the label. NOTHING: none.
         detach: "target" or "prediction": through it, no gradient flows; "none".
         schedule: of the weight over the run.
+        teacher: of several, the one it is about; "" where there is one, and for the task.
     """
 
     name: str
@@ -56,6 +57,12 @@ class Term:
     given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     detach: str = "none"
     schedule: Schedule = CONSTANT
+    teacher: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its key in the spec's `losses`, which the terms of several teachers share."""
+        return self.name.removesuffix(f"_{self.teacher}") if self.teacher else self.name
 
     @property
     def needs_label(self) -> bool:

@@ -23,12 +23,11 @@ from tdspec.data.pipeline import LoadedSplits
 from tdspec.errors import RunError, TdspecError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.plan import as_text, plan_of
-from tdspec.graph.weights import weights_sha256
 from tdspec.run import loop, run_dir
 from tdspec.run.checkpoints import Checkpoints
-from tdspec.run.diagnostics import TermWatch
+from tdspec.run.diagnostics import TeacherWeights, TermWatch
 from tdspec.run.events import TensorBoardWriter
-from tdspec.run.preflight import check_teacher, check_terms
+from tdspec.run.preflight import check_teacher, check_terms, teacher_hashes
 from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_data, state_of
 from tdspec.run.progress import Progress
 from tdspec.run.run_dir import RunFolder
@@ -161,7 +160,6 @@ def _record_start(run: RunFolder, document: Document, compiled: Compiled, splits
         # The spec itself is the last: where it is, a killed process has left nothing out.
         for name, text in reversed(bundle(document, run.path).items()):
             run_dir.write_text(run.path / name, text)
-    teacher = compiled.teacher
     run_dir.update_record(
         run,
         status="running",
@@ -172,7 +170,7 @@ def _record_start(run: RunFolder, document: Document, compiled: Compiled, splits
             "fingerprint": splits.fingerprint,
             "examples": {part: getattr(splits, part).num_examples for part in ("train", "validation", "test")},
         },
-        teacher_sha256=None if teacher is None else weights_sha256(teacher.whole.model),
+        teacher_sha256=teacher_hashes(compiled),
         process=os.getpid(),
     )
 
@@ -228,7 +226,8 @@ def _run(run: Run, options: Options, steps: int) -> None:
     progress = Progress(
         epochs=spec.train.epochs, steps_per_epoch=steps, batch_size=spec.data.batch_size, stream=options.stream
     )
-    watches = [] if watched is None else [TermWatch(distiller, *watched, progress.say)]
+    watches: list[keras.callbacks.Callback] = [TeacherWeights(distiller)]
+    watches += [] if watched is None else [TermWatch(distiller, *watched, progress.say)]
     # A watch adds to the figures of an epoch, for the record and the events behind it.
     recorders = [_Recorder(run, checkpoints, _best_so_far(run)), TensorBoardWriter(run.folder.tensorboard)]
     if first_epoch < spec.train.epochs:

@@ -32,7 +32,11 @@ def build_spec(values: Values, folder: str) -> model.Spec:
         values,
         data=_data(values["data"]),
         task=_take(model.Task, values["task"]),
-        teacher=None if teacher is None else _teacher(teacher),
+        teacher=None if teacher is None else model.Teacher(**_teacher(teacher)),
+        teachers=tuple(
+            model.ListedTeacher(**_teacher(item), name=item["name"], weight=item["weight"])
+            for item in values.get("teachers", ())
+        ),
         student=model.Student(**_side(values["student"]), head=_head(values["student"]["head"])),
         communication=_take(
             model.Communication,
@@ -63,10 +67,10 @@ def _side(values: Values) -> dict[str, Any]:
     return {"backbone": _backbone(values["backbone"]), "input": _take(model.Input, values["input"]), "cut": cut}
 
 
-def _teacher(values: Values) -> model.Teacher:
+def _teacher(values: Values) -> dict[str, Any]:
     groups = values.get("class_map")
     class_map = None if groups is None else tuple(tuple(item) if isinstance(item, list) else item for item in groups)
-    return model.Teacher(**_side(values), head=values["head"], class_map=class_map, expect=values.get("expect"))
+    return {**_side(values), "head": values["head"], "class_map": class_map, "expect": values.get("expect")}
 
 
 def _head(value: Any) -> Any:

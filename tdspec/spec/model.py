@@ -44,10 +44,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Feature:
-    """A column of a table; `size` is None for a number."""
-
     type: str
-    size: int | None
+    size: int | None  # None for a number
     dim: int
     mean: float
     std: float
@@ -153,6 +151,12 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class ListedTeacher(Teacher):
+    name: str
+    weight: float | Literal["learned"]
+
+
+@dataclass(frozen=True)
 class Student:
     backbone: Backbone
     input: Input
@@ -188,10 +192,7 @@ class TaskLoss:
 
 
 @dataclass(frozen=True)
-class PlainLoss:
-    """A term of which nothing is said but its weight and how that changes."""
-
-    weight: float
+class PlainLoss(TaskLoss):
     schedule: str
     warmup: float
 
@@ -241,9 +242,7 @@ class InteractionLoss(StateLoss):
 
 @dataclass(frozen=True)
 class Losses:
-    """The terms, and `balance`, which is none."""
-
-    balance: str
+    balance: str  # not a term
     task: TaskLoss
     logit: LogitLoss
     dist: DistLoss
@@ -285,7 +284,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Spec:
-    """A whole spec; `teacher` is None where the spec names none (method scratch)."""
+    """A whole spec; `teacher` is None where it names none (method scratch) or `teachers`, which then has several."""
 
     version: int
     name: str
@@ -294,6 +293,7 @@ class Spec:
     data: Data
     task: Task
     teacher: Teacher | None
+    teachers: tuple[ListedTeacher, ...]
     student: Student
     communication: Communication
     losses: Losses

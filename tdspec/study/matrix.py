@@ -135,7 +135,7 @@ def is_ignored(method: str, key: str) -> bool:
     if method not in TERMS:
         return False
     section, _, rest = key.partition(".")
-    if section == "teacher":
+    if section.partition("[")[0] in ("teacher", "teachers"):
         return method == BASELINE
     if key == "losses.balance":
         return TERMS[method] == ("task",)
