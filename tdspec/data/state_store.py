@@ -155,7 +155,7 @@ class Writer:
 
 def _write_all(file: IO[bytes], values: Array) -> None:
     """Write past Python's buffers, which would be written again when a file is closed, also on a full disk."""
-    left = memoryview(values.reshape(-1).view(np.uint8))
+    left = values.reshape(-1).view(np.uint8).data
     while len(left):
         left = left[file.write(left) :]
 

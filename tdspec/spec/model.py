@@ -23,7 +23,18 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class TeacherCache:
+    """`folder` is an absolute path, or None for the user's cache folder."""
+
+    dtype: str
+    views: int
+    folder: str | None
+
+
+@dataclass(frozen=True)
 class Data:
+    """`teacher_cache` is None where the teacher runs in every step."""
+
     source: str
     name: str | None
     path: str | None
@@ -33,6 +44,7 @@ class Data:
     unlabeled: str
     batch_size: int
     augment: tuple[str, ...]
+    teacher_cache: TeacherCache | None
 
 
 @dataclass(frozen=True)

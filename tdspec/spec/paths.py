@@ -15,6 +15,7 @@ from typing import Any
 SIDES = ("teacher", "student")
 PATH_KEYS: tuple[tuple[str, ...], ...] = (
     ("data", "path"),
+    ("data", "teacher_cache", "folder"),
     *((side, "backbone", key) for side in SIDES for key in ("preset", "file", "spec")),
     *((side, "backbone", "weights", key) for side in SIDES for key in ("preset", "file")),
     *((side, "input", "tokenizer") for side in SIDES),
