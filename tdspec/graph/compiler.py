@@ -8,10 +8,11 @@ Leaves out: building and cutting a side (`sides.py`), loading weights (`weights.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import keras
 
+from tdspec.graph.cached import KEPT, read_inputs, stand_ins, states_model
 from tdspec.graph.codecs import Codec, StateShape, decoder, encoder, identity_encoder
 from tdspec.graph.distiller import Distiller
 from tdspec.graph.layouts import VECTOR, Layout
@@ -30,13 +31,22 @@ from tdspec.spec.load import Document
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a spec compiles to; `num_classes` is None for regression and binary tasks."""
+    """What a spec compiles to; `num_classes` is None for regression and binary tasks.
+
+    `cached` names the inputs of the distiller that are kept tensors of the teacher: what `teacher_states` gives.
+    """
 
     document: Document
     distiller: Distiller
     student: CutModel
     teacher: CutModel | None
     num_classes: int | None
+    cached: tuple[str, ...]
+
+    def teacher_states(self) -> keras.Model:
+        """The model from what the teacher reads to the tensors named in `cached`, float32."""
+        teacher = cast(CutModel, self.teacher)
+        return states_model(_participant(teacher, None), teacher.whole.model.input, self.cached)
 
 
 def terms_of(spec: spec_model.Spec) -> tuple[Term, ...]:
@@ -129,12 +139,13 @@ def _codecs(
 POLICIES = {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
 
 
-def build(document: Document, describe: Describe) -> Compiled:
+def build(document: Document, describe: Describe, *, cached: bool = True) -> Compiled:
     """Compile a spec with fresh weights drawn by its seed; the student's are the same for every method and teacher.
 
     Args:
         document: the spec.
         describe: what the source of a document declares.
+        cached: where the spec has a cache, what it keeps of the teacher comes in as inputs; else it is never used.
 
     Raises:
         SpecError: anything in the graph is refused, at its place.
@@ -144,38 +155,41 @@ def build(document: Document, describe: Describe) -> Compiled:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[spec.train.precision])
     try:
-        return _build(document, describe)
+        return _build(document, describe, document.spec.data.teacher_cache if cached else None)
     finally:
         keras.config.set_dtype_policy(before)
 
 
 @numbered_anew()
-def _build(document: Document, describe: Describe) -> Compiled:
+def _build(document: Document, describe: Describe, cache: spec_model.TeacherCache | None) -> Compiled:
     spec = document.spec
     student = cut_model(document, "student", whole_model(document, "student", describe))
     terms = terms_of(spec)
     if {term.name for term in terms} <= {"task"}:
         student, teacher = CutModel(student.whole, student.points, None, None, None), None
     else:
-        whole = whole_model(document, "teacher", describe)
-        whole.model.trainable = whole.graph.trainable = False
-        teacher = cut_model(document, "teacher", whole)
+        teacher = _frozen_teacher(document, describe)
         _require_fit(document, terms, teacher, student)
     inputs = _joint_inputs(document, student, teacher)
     codecs = (None, None) if teacher is None else _codecs_of(document, terms, student, teacher)
     projection = _projection(terms, teacher)
+    listener = None if teacher is None else _participant(teacher, codecs[1])
+    kept = {} if cache is None or listener is None else stand_ins(listener, cache.dtype)
     conversation = Conversation(
-        inputs,
+        {**inputs, **kept},
         _participant(student, codecs[0]),
-        None if teacher is None else _participant(teacher, codecs[1]),
+        listener,
         teacher_asks_itself=spec.method == "one_way_control",
         projection=projection,
         detach=spec.communication.detach,
     )
     terms = _masked(document, terms, conversation, student, teacher)
+    tensors = unfold(conversation, terms)
+    if kept:
+        inputs = read_inputs({**inputs, **kept}, tensors, tuple(student.whole.model.input))
     distiller = Distiller(
         inputs,
-        unfold(conversation, terms),
+        tensors,
         terms,
         task_type=spec.task.type,
         student=student.whole.model,
@@ -187,7 +201,14 @@ def _build(document: Document, describe: Describe) -> Compiled:
         projection=projection,
         name="distiller",
     )
-    return Compiled(document, distiller, student, teacher, num_classes_of(document, describe(document)))
+    cached = tuple(name for name in KEPT if name in kept and name in inputs)
+    return Compiled(document, distiller, student, teacher, num_classes_of(document, describe(document)), cached)
+
+
+def _frozen_teacher(document: Document, describe: Describe) -> CutModel:
+    whole = whole_model(document, "teacher", describe)
+    whole.model.trainable = whole.graph.trainable = False
+    return cut_model(document, "teacher", whole)
 
 
 def _masked(

@@ -11,40 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-
-@dataclass(frozen=True)
-class Splits:
-    """Exactly three parts, all slices or all fractions; `by` is a column, or None."""
-
-    by: str | None
-    train: str | float
-    validation: str | float
-    test: str | float
-
-
-@dataclass(frozen=True)
-class TeacherCache:
-    """`folder` is an absolute path, or None for the user's cache folder."""
-
-    dtype: str
-    views: int
-    folder: str | None
-
-
-@dataclass(frozen=True)
-class Data:
-    """`teacher_cache` is None where the teacher runs in every step."""
-
-    source: str
-    name: str | None
-    path: str | None
-    splits: Splits
-    where: Mapping[str, Any]
-    labels_per_class: int | Literal["all"]
-    unlabeled: str
-    batch_size: int
-    augment: tuple[str, ...]
-    teacher_cache: TeacherCache | None
+from tdspec.spec.model_data import Data as Data
+from tdspec.spec.model_data import Splits as Splits
+from tdspec.spec.model_data import TeacherCache as TeacherCache
 
 
 @dataclass(frozen=True)
