@@ -163,13 +163,8 @@ def build(document: Document, describe: Describe, *, cached: bool = True) -> Com
 @numbered_anew()
 def _build(document: Document, describe: Describe, cache: spec_model.TeacherCache | None) -> Compiled:
     spec = document.spec
-    student = cut_model(document, "student", whole_model(document, "student", describe))
     terms = terms_of(spec)
-    if {term.name for term in terms} <= {"task"}:
-        student, teacher = CutModel(student.whole, student.points, None, None, None), None
-    else:
-        teacher = _frozen_teacher(document, describe)
-        _require_fit(document, terms, teacher, student)
+    student, teacher = _sides(document, describe, terms)
     inputs = _joint_inputs(document, student, teacher)
     codecs = (None, None) if teacher is None else _codecs_of(document, terms, student, teacher)
     projection = _projection(terms, teacher)
@@ -205,10 +200,16 @@ def _build(document: Document, describe: Describe, cache: spec_model.TeacherCach
     return Compiled(document, distiller, student, teacher, num_classes_of(document, describe(document)), cached)
 
 
-def _frozen_teacher(document: Document, describe: Describe) -> CutModel:
+def _sides(document: Document, describe: Describe, terms: tuple[Term, ...]) -> tuple[CutModel, CutModel | None]:
+    """The student and the frozen teacher, which is None where no term asks for it."""
+    student = cut_model(document, "student", whole_model(document, "student", describe))
+    if {term.name for term in terms} <= {"task"}:
+        return CutModel(student.whole, student.points, None, None, None), None
     whole = whole_model(document, "teacher", describe)
     whole.model.trainable = whole.graph.trainable = False
-    return cut_model(document, "teacher", whole)
+    teacher = cut_model(document, "teacher", whole)
+    _require_fit(document, terms, teacher, student)
+    return student, teacher
 
 
 def _masked(
