@@ -84,6 +84,15 @@ def fetch(arguments: Arguments) -> int:
     return FINE
 
 
+def cache(arguments: Arguments) -> int:
+    """`tdspec cache`."""
+    files = pipeline.cache_states(_loaded(arguments.spec, arguments.overrides), Path(arguments.runs))
+    rows = f"{files.spec.num_rows:,} x {', '.join(files.arrays)} in {files.spec.dtype}"
+    print(f"{rows}: {files.spec.num_bytes:,} bytes")
+    print(files.folder)
+    return FINE
+
+
 def diff(arguments: Arguments) -> int:
     """`tdspec diff`."""
     before, after = (_comparable(Path(path)) for path in (arguments.before, arguments.after))

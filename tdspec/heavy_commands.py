@@ -37,6 +37,12 @@ def _fetch(parser: argparse.ArgumentParser) -> None:
     declare_overrides(parser)
 
 
+def _cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC", help="a YAML file")
+    _runs(parser)
+    declare_overrides(parser)
+
+
 def _diff(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="A", help="a spec, a plan.json, or a build or run folder")
     parser.add_argument("after", metavar="B", help="another")
@@ -88,6 +94,12 @@ HEAVY_COMMANDS: dict[str, Command] = {
     ),
     "fetch": Command(
         "download the presets and data that a spec needs", "tdspec fetch vit_imagenet.yaml", _fetch, later("fetch")
+    ),
+    "cache": Command(
+        "compute the teacher's states on the training examples once, for `train` to use (data.teacher_cache)",
+        "tdspec cache digits.yaml\ntdspec cache digits.yaml --set data.teacher_cache=true",
+        _cache,
+        later("cache"),
     ),
     "diff": Command(
         "say what differs between two specs or plans", "tdspec diff old.yaml new.yaml", _diff, later("diff")

@@ -7,6 +7,7 @@ Leaves out: parsing the call and printing (`commands.py`).
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 
 from tdspec.data.download import fetch as fetch_data
+from tdspec.data.state_store import StateFiles
 from tdspec.errors import RunError, SpecError, UsageError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.cuts import clean_cuts
@@ -27,6 +29,8 @@ from tdspec.run import train as training
 from tdspec.run.prepare import compile_with_weights, describe, open_data
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
+from tdspec.run.teacher_cache import files_of, with_states
+from tdspec.run.teacher_check import fit_head
 from tdspec.run.teachers import COMPLETE, is_of, named_specs
 from tdspec.serve.export import TARGETS, Artefact, export_student
 from tdspec.serve.student_file import save_student
@@ -249,6 +253,34 @@ def fetch_all(document: Document) -> Iterator[str]:
     data = document.spec.data
     place = fetch_data(source=data.source, name=data.name, path=data.path)
     yield f"data {data.name or data.path or data.source}: {place}"
+
+
+def cache_states(document: Document, root: Path) -> StateFiles:
+    """Compute and keep what a spec's training needs of its teacher, which is trained first where it is a spec.
+
+    Args:
+        document: the spec.
+        root: the folder of all runs.
+
+    Raises:
+        SpecError: the spec wants nothing kept, or nothing of the teacher is needed on the data.
+    """
+    if document.spec.data.teacher_cache is None:
+        hint = "write teacher_cache: true, or call with --set data.teacher_cache=true as `train` is to be called"
+        raise document.error("data.teacher_cache", "found false, expected true: `train` would use no cache", hint)
+    options = training.Options(root, finish)
+    compiled = compile_with_weights(document, training.named_students(document, options))
+    files = None
+    if compiled.cached:
+        splits = open_data(compiled, download=True)
+        with tempfile.TemporaryDirectory() as name:
+            # The same probe as `train` will fit, whose predictions are kept too.
+            fit_head(compiled, splits, Path(name))
+        files = files_of(with_states(compiled, splits, options.stream))
+    if files is None:
+        message = f"found a cache, expected none: no term of method '{document.spec.method}' needs it"
+        raise document.error("data.teacher_cache", message, "delete teacher_cache: the teacher never sees the data")
+    return files
 
 
 def presets_named(document: Document) -> list[str]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import keras
 
+from tdspec.graph.cached import KEPT, read_inputs, stand_ins, states_model
 from tdspec.graph.codecs import Codec
 from tdspec.graph.distiller import Distiller, TeacherParts
 from tdspec.graph.fit import padding_mask, require_fit
@@ -27,6 +29,7 @@ from tdspec.graph.terms import DISTANCES, Term
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec.checks import TALKING_METHODS
 from tdspec.spec.load import Document
+from tdspec.spec.model import TeacherCache
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,17 @@ class CompiledTeacher:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a spec compiles to; `num_classes` is None for regression and binary tasks, `own` what Python added to it."""
+    """What a spec compiles to.
+
+    Attributes:
+        document: the spec.
+        distiller: the graph.
+        student: cut where a term compares its states.
+        teachers: those that some term asks.
+        num_classes: None for regression and binary tasks.
+        own: what Python added to the spec.
+        cached: names the inputs of the distiller that are kept tensors of the teacher: what `teacher_states` gives.
+    """
 
     document: Document
     distiller: Distiller
@@ -57,6 +70,12 @@ class Compiled:
     teachers: tuple[CompiledTeacher, ...]
     num_classes: int | None
     own: Own = NONE
+    cached: tuple[str, ...] = ()
+
+    def teacher_states(self) -> keras.Model:
+        """The model from what the teacher reads to the tensors named in `cached`, float32."""
+        teacher = cast(CutModel, self.teacher)
+        return states_model(_speaker(teacher, None), teacher.whole.model.input, self.cached)
 
     @property
     def teacher(self) -> CutModel | None:
@@ -77,13 +96,14 @@ class Compiled:
 POLICIES = {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
 
 
-def build(document: Document, describe: Describe, own: Own = NONE) -> Compiled:
+def build(document: Document, describe: Describe, own: Own = NONE, *, cached: bool = True) -> Compiled:
     """Compile a spec with fresh weights drawn by its seed; the student's are the same for every method and teacher.
 
     Args:
         document: the spec.
         describe: what the source of a document declares.
         own: terms and distances that a user adds.
+        cached: where the spec has a cache, what it keeps of the teacher comes in as inputs; else it is never used.
 
     Raises:
         SpecError: anything in the graph is refused, at its place.
@@ -93,13 +113,13 @@ def build(document: Document, describe: Describe, own: Own = NONE) -> Compiled:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[spec.train.precision])
     try:
-        return _build(document, describe, own)
+        return _build(document, describe, own, document.spec.data.teacher_cache if cached else None)
     finally:
         keras.config.set_dtype_policy(before)
 
 
 @numbered_anew()
-def _build(document: Document, describe: Describe, own: Own) -> Compiled:
+def _build(document: Document, describe: Describe, own: Own, cache: TeacherCache | None) -> Compiled:
     terms = (*terms_of(document.spec), *own.terms)
     student, teachers = _models(document, describe, terms)
     num_classes = num_classes_of(document, describe(document))
@@ -107,9 +127,13 @@ def _build(document: Document, describe: Describe, own: Own) -> Compiled:
     mask = padding_mask(inputs, student, [(teacher.document, teacher.side) for teacher in teachers])
     codecs = codecs_of(document, terms, student, {teacher.name: teacher.side for teacher in teachers}, mask)
     projections = {teacher.name: _projection(terms, teacher) for teacher in teachers}
+    # a spec with a cache has one teacher
+    kept = {} if cache is None or not teachers else stand_ins(_speaker(teachers[0].side, None), cache.dtype)
     label = label_of(document.spec.task.type, num_classes)
-    talk = _Talk(document, student, inputs, mask, codecs, projections, own, label)
+    talk = _Talk(document, student, {**inputs, **kept}, mask, codecs, projections, own, label)
     tensors, spoken = talk.with_all(teachers, terms)
+    if kept:
+        inputs = read_inputs(talk.inputs, tensors, tuple(student.whole.model.input))
     distiller = Distiller(
         inputs,
         tensors,
@@ -122,7 +146,8 @@ def _build(document: Document, describe: Describe, own: Own) -> Compiled:
         distances={**DISTANCES, **own.distances},
         name="distiller",
     )
-    return Compiled(document, distiller, student, teachers, num_classes, own)
+    cached = tuple(name for name in KEPT if name in kept and name in inputs)
+    return Compiled(document, distiller, student, teachers, num_classes, own, cached)
 
 
 def _models(

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from tdspec.graph.cached import KEPT
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.flops import count_flops
 from tdspec.graph.methods import InInference
@@ -45,7 +46,7 @@ def plan_of(compiled: Compiled) -> dict[str, Any]:
         "name": document.spec.name,
         "method": document.spec.method,
         "spec_sha256": document.sha256,
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": versions(),
         "task": {"type": document.spec.task.type, "num_classes": compiled.num_classes},
         "inputs": [_tensor(name, tensor) | {"dtype": str(tensor.dtype)} for name, tensor in distiller.input.items()],
         **_teachers(compiled, described),
@@ -66,6 +67,7 @@ def plan_of(compiled: Compiled) -> dict[str, Any]:
             }
             for term in distiller.terms
         ],
+        **_cache(compiled, described),
         "totals": {"parameters": _parameters(compiled, codecs)},
         "cost": _cost(compiled, described, {codec["name"].replace(".", "_"): codec["flops"] for codec in codecs}),
     }
@@ -77,6 +79,25 @@ def _teachers(compiled: Compiled, described: Mapping[str, Any]) -> dict[str, Any
         return {"teacher": described.get("teacher")}
     weights = {teacher.name: teacher.document.weight for teacher in compiled.teachers}
     return {"teachers": [{"name": name, "weight": weight, **described[name]} for name, weight in weights.items()]}
+
+
+def _cache(compiled: Compiled, described: Mapping[str, Any]) -> dict[str, Any]:
+    """What is computed once and kept, and the FLOPs that an example's step is spared; nothing without a cache."""
+    cache = compiled.document.spec.data.teacher_cache
+    if cache is None or not compiled.cached:
+        return {}
+    teacher = described["teacher"]["segments"]
+    needed = 1 if len(teacher) == 1 else max(KEPT.index(name) for name in compiled.cached) + 1
+    value_bytes = 4 if cache.dtype == "float32" else 2
+    shapes = [_tensor(name, compiled.distiller.input[name]) for name in compiled.cached]
+    kept = {
+        "dtype": cache.dtype,
+        "views": cache.views,
+        "tensors": shapes,
+        "bytes_per_example": max(1, cache.views) * value_bytes * sum(_size(item["shape"][1:]) for item in shapes),
+        "flops_spared": FROZEN * sum(segment["flops"] for segment in teacher[:needed]),
+    }
+    return {"teacher_cache": kept}
 
 
 def _details(term: Term) -> dict[str, Any]:
@@ -98,6 +119,11 @@ def _details(term: Term) -> dict[str, Any]:
 def as_text(plan: Mapping[str, Any]) -> str:
     """The plan as JSON text."""
     return json.dumps(plan, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides on numbers."""
+    return {package: _version(package) for package in PACKAGES}
 
 
 def _version(package: str) -> str:

@@ -130,7 +130,17 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     lines.append("parameters: " + ", ".join(f"{name} {in_short(count)}" for name, count in totals.items()))
     parts = ", ".join(f"{name} {in_short(cost[name])}" for name in ("student", "teacher", "interaction", "codecs"))
     lines.append(f"FLOPs of an example's step: {in_short(cost['total'])} ({parts})")
+    if "teacher_cache" in plan:
+        lines.append(_cache_line(plan["teacher_cache"]))
     return lines
+
+
+def _cache_line(cache: Mapping[str, Any]) -> str:
+    shapes = ", ".join(f"{tensor['name']} {shape_text(tensor['shape'])}" for tensor in cache["tensors"])
+    size = f"{in_short(cache['bytes_per_example'])} bytes for an example"
+    return (
+        f"teacher cache: {shapes} in {cache['dtype']}, {size}; spares its step {in_short(cache['flops_spared'])} FLOPs"
+    )
 
 
 def _range(layers: Sequence[Mapping[str, Any]]) -> str:

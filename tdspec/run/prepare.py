@@ -123,8 +123,15 @@ def input_columns(compiled: Compiled) -> list[InputColumn]:
     known |= {name: InputColumn(name, "text", text=texts[0].text) for side in texts for name in side.model.input}
     return [
         known[name] if name in known else InputColumn(name, "image", None, tuple(tensor.shape[1:]))
-        for name, tensor in compiled.distiller.input.items()
+        for name, tensor in _fed(compiled).items()
     ]
+
+
+def _fed(compiled: Compiled) -> dict[str, Any]:
+    """What is read from the data: also what only a teacher reads whose states are kept, and computed from it once."""
+    own = {name: tensor for name, tensor in compiled.distiller.input.items() if name not in compiled.cached}
+    teacher: Any = compiled.teacher
+    return {**own, **teacher.whole.model.input} if compiled.cached else own
 
 
 def _table_columns(sides: Sequence[WholeModel]) -> list[Column]:
@@ -187,7 +194,8 @@ def prepared_distiller(
 ) -> Any:
     """See `tdspec.compile`."""
     document = load(spec, overrides)
-    compiled = build(document, describe, own)
+    # Who calls `fit` has no stored states at hand.
+    compiled = build(document, describe, own, cached=False)
     for name, backbone in _backbones(compiled).items():
         _load_what_is_here(compiled.models[name], name, backbone, root)
     schedule = "constant" if total_steps is None else document.spec.train.schedule

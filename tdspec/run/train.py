@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,6 +32,7 @@ from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_dat
 from tdspec.run.progress import Progress
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
+from tdspec.run.teacher_cache import files_of, with_states
 from tdspec.run.teachers import COMPLETE, named_specs, trained_run
 from tdspec.spec.bundle import bundle
 from tdspec.spec.load import Document
@@ -101,7 +102,7 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
     resumed = _resumed(document, options.root, folder) if resume else None
     if folder is not None and resumed is None:
         run_dir.refuse_used(folder)
-    student_files = _named_students(document, options)
+    student_files = named_students(document, options)
     with strategy.scope():
         compiled = compile_with_weights(document, student_files)
         splits = open_data(compiled, download=True)
@@ -128,7 +129,7 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
     return run
 
 
-def _named_students(document: Document, options: Options) -> dict[str, Path]:
+def named_students(document: Document, options: Options) -> dict[str, Path]:
     """The `student.keras` of each side that is the trained student of another spec."""
     files = {}
     for side, other in named_specs(document).items():
@@ -214,8 +215,19 @@ def _best_so_far(run: Run) -> float | None:
     return (max if run.compiled.distiller.more_is_better else min)(values, default=None)
 
 
+def _with_teacher_cache(run: Run, stream: TextIO) -> Run:
+    """The run with the teacher's states in its training batches, where its spec wants them kept."""
+    splits = with_states(run.compiled, run.splits, stream)
+    files = files_of(splits)
+    if files is not None:
+        run_dir.update_record(run.folder, teacher_cache={"path": str(files.folder), "num_bytes": files.spec.num_bytes})
+    return replace(run, splits=splits)
+
+
 def _run(run: Run, options: Options, steps: int) -> None:
     check_teacher(run.folder, run.compiled, run.splits, options.stream)
+    # After the probe is fitted, since its predictions are kept too.
+    run = _with_teacher_cache(run, options.stream)
     watched = check_terms(run.folder, run.compiled, run.splits, run.strategy, options.stream)
     checkpoints = Checkpoints(run.folder.checkpoints, state_of(run.compiled))
     first_epoch = checkpoints.restore_last() or 0

@@ -58,7 +58,14 @@ def _take(kind: type[T], values: Values, **built: Any) -> T:
 
 
 def _data(values: Values) -> model.Data:
-    return _take(model.Data, values, splits=_take(model.Splits, values["splits"]), where=dict(values["where"]))
+    cache = values["teacher_cache"]
+    return _take(
+        model.Data,
+        values,
+        splits=_take(model.Splits, values["splits"]),
+        where=dict(values["where"]),
+        teacher_cache=_take(model.TeacherCache, cache) if cache else None,
+    )
 
 
 def _side(values: Values) -> dict[str, Any]:

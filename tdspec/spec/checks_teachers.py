@@ -41,6 +41,9 @@ def check_teachers(facts: Facts) -> Iterator[Problem]:
         message = "found teacher and teachers, expected one of them"
         yield Problem(("teachers",), "choice", message, "move teacher into the list, or delete one", at_key=True)
         return
+    if facts.values["data"]["teacher_cache"]:
+        message = "found a cache beside teachers, expected none: the states of one teacher are kept"
+        yield Problem(("data", "teacher_cache"), "teacher-cache", message, "delete teacher_cache", at_key=True)
     names: dict[str, int] = {}
     for index, item in enumerate(facts.values["teachers"]):
         name, path = item["name"], ("teachers", index, "name")

@@ -11,28 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-
-@dataclass(frozen=True)
-class Splits:
-    """Exactly three parts, all slices or all fractions; `by` is a column, or None."""
-
-    by: str | None
-    train: str | float
-    validation: str | float
-    test: str | float
-
-
-@dataclass(frozen=True)
-class Data:
-    source: str
-    name: str | None
-    path: str | None
-    splits: Splits
-    where: Mapping[str, Any]
-    labels_per_class: int | Literal["all"]
-    unlabeled: str
-    batch_size: int
-    augment: tuple[str, ...]
+from tdspec.spec.model_data import Data as Data
+from tdspec.spec.model_data import Splits as Splits
+from tdspec.spec.model_data import TeacherCache as TeacherCache
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def path_keys(num_teachers: int) -> tuple[KeyPath, ...]:
     models = model_keys(num_teachers)
     return (
         ("data", "path"),
+        ("data", "teacher_cache", "folder"),
         *((*side, "backbone", key) for side in models for key in ("preset", "file", "spec")),
         *((*side, "backbone", "weights", key) for side in models for key in ("preset", "file")),
         *((*side, "input", "tokenizer") for side in models),

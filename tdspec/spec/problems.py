@@ -41,6 +41,7 @@ RULES = {
     "weights": "Where a model's weights come from is known.",
     "input": "The model's input fits what the model reads.",
     "backbone": "A backbone has no keys that mean nothing for it.",
+    "teacher-cache": "What is kept of the teacher is what training needs.",
     "train": "The settings of training agree with each other.",
     "no-effect": "What is written has an effect.",
     "ambiguous-text": "Unquoted yes, no, on and off are text here, truth values elsewhere.",
