@@ -22,7 +22,7 @@ def search_section(outcomes: Sequence[Outcome]) -> list[str]:
     note = (
         "Each trial was judged by its best figure on validation, the mean over the seeds of the search, which are no "
         f"seeds of the runs; the test split was not read. {better.capitalize()} is better; a diamond marks the chosen "
-        "trial. The first trial has the spec's own values."
+        "trial. The first trial has the spec's own values, where the space holds them."
     )
     panels = [_panel(outcome) for outcome in outcomes if outcome.best is not None]
     parts: list[str] = [html.paragraph(note, "note"), html.panels(panels)]
@@ -38,7 +38,7 @@ def _panel(outcome: Outcome) -> str:
     failed = sum(trial.state == "failed" for trial in outcome.trials)
     pruned = sum(trial.state == "pruned" for trial in outcome.trials)
     caption = f"{len(known)} complete, {pruned} ended early, {failed} failed."
-    return html.figure(picture, caption, "plot")
+    return html.figure(picture, caption, "plot single")
 
 
 def _trials(outcome: Outcome) -> str:

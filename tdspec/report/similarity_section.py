@@ -44,7 +44,7 @@ def similarity_section(similarity: Similarity | None, reason: str) -> str:
 
 def _spaces(student: Student) -> str:
     rows = [f"student {space}" for space in student.spaces]
-    columns = [f"teacher {space}" for space in student.teacher_spaces]
+    columns = [f"teacher\n{space}" for space in student.teacher_spaces]
     picture = heat_map(f"CKA, {student.name}", rows, columns, student.mean())
     return html.figure(picture, "Mean over classes, or over all examples where there are none.", "plot")
 
