@@ -252,7 +252,7 @@ def run_checks(facts: Facts, refused: frozenset[str]) -> list[Problem]:
     several = "teachers" in facts.values and "teacher" not in facts.written
     if "teachers" in refused:
         refused |= {"teacher"}
-    found = [problem for problem in check_teachers(facts) if refused.isdisjoint(("teachers", "method"))]
+    found = [problem for problem in check_teachers(facts) if refused.isdisjoint(("teachers", "method", "data"))]
     for index, view in enumerate(facts.views() if several else (facts,)):
         problems = (problem for check in CHECKS if refused.isdisjoint(check.reads) for problem in check.run(view))
         found += [of_teacher(problem, index) if several else problem for problem in problems]
