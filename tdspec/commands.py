@@ -18,7 +18,7 @@ from tdspec.quiet import import_quietly
 
 import_quietly()
 
-from tdspec import pipeline  # noqa: E402
+from tdspec import fetching, pipeline  # noqa: E402
 from tdspec.doctor import lines_about_machine, lines_about_spec  # noqa: E402
 from tdspec.graph import summary  # noqa: E402
 from tdspec.graph.differences import describe as describe_plans  # noqa: E402
@@ -79,7 +79,7 @@ def compile_spec(arguments: Arguments) -> int:
 
 def fetch(arguments: Arguments) -> int:
     """`tdspec fetch`."""
-    for line in pipeline.fetch_all(_loaded(arguments.spec, arguments.overrides)):
+    for line in fetching.fetch_all(_loaded(arguments.spec, arguments.overrides)):
         print(line, flush=True)
     return FINE
 

@@ -6,24 +6,21 @@ Leaves out: parsing the call and printing (`commands.py`).
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from tdspec.data.download import fetch as fetch_data
 from tdspec.data.state_store import StateFiles
 from tdspec.errors import RunError, SpecError, UsageError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.cuts import clean_cuts
-from tdspec.graph.presets import fetch_preset
 from tdspec.graph.sides import CutModel, cut_model, whole_model
 from tdspec.graph.summary import cut_rows
-from tdspec.graph.weights import from_file, presets_of
+from tdspec.graph.weights import from_file
 from tdspec.run import loop, run_dir
 from tdspec.run import train as training
 from tdspec.run.prepare import compile_with_weights, describe, open_data
@@ -35,7 +32,6 @@ from tdspec.run.teachers import COMPLETE, is_of, named_specs
 from tdspec.serve.export import TARGETS, Artefact, export_student
 from tdspec.serve.student_file import save_student
 from tdspec.spec.load import Document, load
-from tdspec.spec.paths import OWN_TOKENIZER
 from tdspec.spec.words import did_you_mean, one_of, similar
 
 EXPORT_FORMATS = tuple(TARGETS)
@@ -243,18 +239,6 @@ def _cut_or_not(document: Document, side: str, whole: Any) -> CutModel:
         return CutModel(whole, points, None, None, None)
 
 
-def fetch_all(document: Document) -> Iterator[str]:
-    """Download all that a spec and the specs it names need; a line for each thing, with its place and hash."""
-    for other in named_specs(document).values():
-        yield from fetch_all(other)
-    for preset in presets_named(document):
-        folder = fetch_preset(preset)
-        yield f"preset {preset}: {folder} (sha256 {_folder_sha256(folder)})"
-    data = document.spec.data
-    place = fetch_data(source=data.source, name=data.name, path=data.path)
-    yield f"data {data.name or data.path or data.source}: {place}"
-
-
 def cache_states(document: Document, root: Path) -> StateFiles:
     """Compute and keep what a spec's training needs of its teacher, which is trained first where it is a spec.
 
@@ -281,21 +265,3 @@ def cache_states(document: Document, root: Path) -> StateFiles:
         message = f"found a cache, expected none: no term of method '{document.spec.method}' needs it"
         raise document.error("data.teacher_cache", message, "delete teacher_cache: the teacher never sees the data")
     return files
-
-
-def presets_named(document: Document) -> list[str]:
-    """The presets that a spec names, for backbones, weights or tokenizers."""
-    spec = document.spec
-    parts = [part for part in (spec.teacher, *spec.teachers, spec.student) if part is not None]
-    tokenizers = [part.input.tokenizer for part in parts if part.input.tokenizer != OWN_TOKENIZER]
-    named = [preset for part in parts for preset in presets_of(part.backbone)]
-    return [*named, *(preset for preset in tokenizers if preset not in named)]
-
-
-def _folder_sha256(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(file.relative_to(folder).as_posix().encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
