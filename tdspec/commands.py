@@ -23,9 +23,10 @@ from tdspec.doctor import lines_about_machine, lines_about_spec  # noqa: E402
 from tdspec.graph import summary  # noqa: E402
 from tdspec.graph.differences import describe as describe_plans  # noqa: E402
 from tdspec.graph.differences import describe_specs  # noqa: E402
+from tdspec.graph.invariants import check_invariants, reason_not_to_try  # noqa: E402
 from tdspec.graph.plan import plan_of  # noqa: E402
 from tdspec.run import build_dir, run_dir  # noqa: E402
-from tdspec.run.prepare import compile_without_weights  # noqa: E402
+from tdspec.run.prepare import compile_without_weights, describe  # noqa: E402
 from tdspec.run.strategy import make_strategy  # noqa: E402
 from tdspec.run.train import Interrupted  # noqa: E402
 from tdspec.spec.bundle import SPEC  # noqa: E402
@@ -68,6 +69,11 @@ def compile_spec(arguments: Arguments) -> int:
         state = "is stale" if differences else "is up to date"
         print(f"{folder / build_dir.PLAN} {state}", file=sys.stderr)
         return WRONG if differences else FINE
+    untried = reason_not_to_try(compiled)
+    if untried:
+        print(f"note: not tried on random weights, since {untried}", file=sys.stderr)
+    else:
+        check_invariants(document, describe)
     plan = build_dir.write_build(compiled, folder)
     if arguments.format == "json":
         _print_json(plan)
