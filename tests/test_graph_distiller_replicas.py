@@ -82,6 +82,7 @@ def test_statistics_of_batch_normalization(tmp_path: Path) -> None:
     _compare(tmp_path, "talking", keras.optimizers.SGD, 0.03, UNEVEN, **options)
 
 
+@pytest.mark.slow
 def test_a_transformer_between_the_models(tmp_path: Path) -> None:
     communication = {"message": {"dim": 4}, "encoder": {"type": "transformer", "hidden_dim": 8}, "iterations": 1}
     options = {"teacher": vit(), "student": vit(hidden_dim=6), "teacher_cut": (1, 2)}
