@@ -6,7 +6,7 @@ Leaves out: real weights and data, which a run's preflight measures (`run/prefli
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -32,8 +32,7 @@ def reason_not_to_try(compiled: Compiled) -> str:
     Args:
         compiled: with or without weights.
     """
-    variables = [variable for cut in compiled.models.values() for variable in cut.whole.model.variables]
-    count = sum(int(np.prod(variable.shape)) for variable in variables)
+    count = sum(cut.whole.model.count_params() for cut in compiled.models.values())
     if count > MOST_PARAMETERS:
         return f"the models have {count:,} parameters"
     images = [name for name, x in compiled.distiller.input.items() if len(x.shape) == 4 and None in x.shape[1:]]
@@ -108,15 +107,12 @@ def _check_terms(compiled: Compiled, features: Tensors) -> None:
         key, mean = f"losses.{_word(term.name, term.teacher)}", means[term.name]
         if not np.isfinite(mean):
             raise document.error(key, f"the term is {float(mean)} on random weights and inputs", "please report this")
-        found = {id(variable) for variable in trained if tape.gradient(mean, variable.value) is not None}
+        found = _reached(tape, mean, trained)
         if not found:
             raise document.error(key, "nothing that is trained leads to the term", "let its gradient through")
         reached |= found
-    parts = (
-        []
-        if distiller.student_segments is None
-        else [distiller.student_segments.lower, distiller.student_segments.middle]
-    )
+    student = distiller.student_segments
+    parts = [] if student is None else [student.lower, student.middle]
     codecs = [model for codec in distiller.codecs.values() for model in (codec.encode, codec.decode)]
     asked = {id(variable) for variable in trained}
     for model in (*parts, *codecs):
@@ -128,15 +124,22 @@ def _check_terms(compiled: Compiled, features: Tensors) -> None:
 
 def _check_teachers(compiled: Compiled, tensors: Tensors, tape: tf.GradientTape) -> None:
     """What a teacher says of the data is constant, and none of its weights is trained."""
-    trained = {id(variable): variable for variable in compiled.distiller.trained_variables}
+    trained = compiled.distiller.trained_variables
+    trained_ids = {id(variable) for variable in trained}
     for teacher in compiled.teachers:
-        own = [variable.path for variable in teacher.side.whole.model.variables if id(variable) in trained]
+        own = [variable.path for variable in teacher.side.whole.model.variables if id(variable) in trained_ids]
         if own:
             raise teacher.document.error("teacher", f"its weight '{own[0]}' would be trained", "please report this")
         prefix = "" if teacher.document.teacher_index is None else f"{teacher.name}."
         for name in (f"{prefix}{word}" for word in ("teacher_low", "teacher_high", "teacher_prediction")):
-            if name in tensors and any(tape.gradient(tensors[name], v.value) is not None for v in trained.values()):
+            if name in tensors and _reached(tape, tensors[name], trained):
                 raise teacher.document.error("teacher", f"'{name}' depends on what is trained", "please report this")
+
+
+def _reached(tape: tf.GradientTape, tensor: Any, variables: Sequence[keras.Variable]) -> set[int]:
+    """Ids of the variables that a gradient of a tensor flows to."""
+    gradients = tape.gradient(tensor, [variable.value for variable in variables])
+    return {id(variable) for variable, found in zip(variables, gradients, strict=True) if found is not None}
 
 
 def _word(term: str, teacher: str) -> str:
