@@ -18,14 +18,15 @@ from tdspec.quiet import import_quietly
 
 import_quietly()
 
-from tdspec import pipeline  # noqa: E402
+from tdspec import fetching, pipeline  # noqa: E402
 from tdspec.doctor import lines_about_machine, lines_about_spec  # noqa: E402
 from tdspec.graph import summary  # noqa: E402
 from tdspec.graph.differences import describe as describe_plans  # noqa: E402
 from tdspec.graph.differences import describe_specs  # noqa: E402
+from tdspec.graph.invariants import check_invariants, reason_not_to_try  # noqa: E402
 from tdspec.graph.plan import plan_of  # noqa: E402
 from tdspec.run import build_dir, run_dir  # noqa: E402
-from tdspec.run.prepare import compile_without_weights  # noqa: E402
+from tdspec.run.prepare import compile_without_weights, describe  # noqa: E402
 from tdspec.run.strategy import make_strategy  # noqa: E402
 from tdspec.run.train import Interrupted  # noqa: E402
 from tdspec.spec.bundle import SPEC  # noqa: E402
@@ -68,6 +69,11 @@ def compile_spec(arguments: Arguments) -> int:
         state = "is stale" if differences else "is up to date"
         print(f"{folder / build_dir.PLAN} {state}", file=sys.stderr)
         return WRONG if differences else FINE
+    untried = reason_not_to_try(compiled)
+    if untried:
+        print(f"note: not tried on random weights, since {untried}", file=sys.stderr)
+    else:
+        check_invariants(document, describe)
     plan = build_dir.write_build(compiled, folder)
     if arguments.format == "json":
         _print_json(plan)
@@ -79,8 +85,17 @@ def compile_spec(arguments: Arguments) -> int:
 
 def fetch(arguments: Arguments) -> int:
     """`tdspec fetch`."""
-    for line in pipeline.fetch_all(_loaded(arguments.spec, arguments.overrides)):
+    for line in fetching.fetch_all(_loaded(arguments.spec, arguments.overrides)):
         print(line, flush=True)
+    return FINE
+
+
+def cache(arguments: Arguments) -> int:
+    """`tdspec cache`."""
+    files = pipeline.cache_states(_loaded(arguments.spec, arguments.overrides), Path(arguments.runs))
+    rows = f"{files.spec.num_rows:,} x {', '.join(files.arrays)} in {files.spec.dtype}"
+    print(f"{rows}: {files.spec.num_bytes:,} bytes")
+    print(files.folder)
     return FINE
 
 
@@ -119,6 +134,8 @@ def train(arguments: Arguments) -> int:
     else:
         spec = build_dir.spec_of(arguments.target)
     document = _loaded(spec, arguments.overrides)
+    if arguments.trial and arguments.control:
+        raise UsageError("found --trial and --control, expected one of them")
     # Before anything else: TensorFlow fixes the number of its devices at the first operation.
     make_strategy(document.spec.train.strategy, document.spec.train.replicas)
     if not arguments.resume:
@@ -126,8 +143,12 @@ def train(arguments: Arguments) -> int:
         if arguments.target is not None and Path(arguments.target).is_file():
             build_dir.write_build(compiled, build_dir.BUILD_ROOT / document.spec.name)
     control = load(spec, [*arguments.overrides, "method=scratch"]) if arguments.control else None
+    root = Path(arguments.runs)
     try:
-        run = pipeline.train(document, Path(arguments.runs), folder=folder, resume=arguments.resume, control=control)
+        if arguments.trial:
+            run = pipeline.try_out(document, root, folder=folder, resume=arguments.resume)
+        else:
+            run = pipeline.train(document, root, folder=folder, resume=arguments.resume, control=control)
     except Interrupted as stop:
         print(_to_go_on(stop.run, document, arguments), file=sys.stderr)
         raise
@@ -143,7 +164,8 @@ def _to_go_on(run: run_dir.RunFolder, document: Document, arguments: Arguments) 
         resume += ["--runs", arguments.runs]
     if run_dir.read_record(run)["name"] != document.spec.name:
         return f"to go on: {shlex.join(resume)}, then the same call again"
-    return f"to go on: {shlex.join([*resume, '--control'] if arguments.control else resume)}"
+    resume += [word for word in ("--control", "--trial") if getattr(arguments, word.removeprefix("--"))]
+    return f"to go on: {shlex.join(resume)}"
 
 
 def evaluate(arguments: Arguments) -> int:

@@ -16,8 +16,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from tdspec.errors import GraphError
+from tdspec.fetching import presets_named
 from tdspec.graph.presets import preset_folder
-from tdspec.pipeline import presets_named
 from tdspec.run.teachers import named_specs, trained_run
 from tdspec.spec.load import Document
 

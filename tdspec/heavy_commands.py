@@ -17,7 +17,9 @@ def _text_or_json(parser: argparse.ArgumentParser) -> None:
 
 def _layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help="a YAML file")
-    parser.add_argument("--side", choices=("teacher", "student"), help="one side only (default: both)")
+    parser.add_argument(
+        "--side", metavar="SIDE", help="student, teacher, or the name of one of several teachers (default: all)"
+    )
     _text_or_json(parser)
     declare_overrides(parser)
 
@@ -32,6 +34,12 @@ def _compile(parser: argparse.ArgumentParser) -> None:
 
 def _fetch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help="a YAML file")
+    declare_overrides(parser)
+
+
+def _cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC", help="a YAML file")
+    _runs(parser)
     declare_overrides(parser)
 
 
@@ -50,6 +58,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-dir", metavar="DIR", help="the run folder (default: ROOT/<name>/<time>-<seed>)")
     parser.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     parser.add_argument("--control", action="store_true", help="then train the same student without a teacher")
+    parser.add_argument("--trial", action="store_true", help="measure on validation only, read no test, export nothing")
     _runs(parser)
     declare_overrides(parser)
 
@@ -85,6 +94,12 @@ HEAVY_COMMANDS: dict[str, Command] = {
     ),
     "fetch": Command(
         "download the presets and data that a spec needs", "tdspec fetch vit_imagenet.yaml", _fetch, later("fetch")
+    ),
+    "cache": Command(
+        "compute the teacher's states on the training examples once, for `train` to use (data.teacher_cache)",
+        "tdspec cache digits.yaml\ntdspec cache digits.yaml --set data.teacher_cache=true",
+        _cache,
+        later("cache"),
     ),
     "diff": Command(
         "say what differs between two specs or plans", "tdspec diff old.yaml new.yaml", _diff, later("diff")

@@ -6,32 +6,33 @@ Leaves out: parsing the call and printing (`commands.py`).
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from tdspec.data.download import fetch as fetch_data
-from tdspec.errors import RunError, SpecError
+from tdspec.data.state_store import StateFiles
+from tdspec.errors import RunError, SpecError, UsageError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.cuts import clean_cuts
-from tdspec.graph.presets import fetch_preset
 from tdspec.graph.sides import CutModel, cut_model, whole_model
 from tdspec.graph.summary import cut_rows
-from tdspec.graph.weights import from_file, presets_of
+from tdspec.graph.weights import from_file
 from tdspec.run import loop, run_dir
 from tdspec.run import train as training
 from tdspec.run.prepare import compile_with_weights, describe, open_data
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
+from tdspec.run.teacher_cache import files_of, with_states
+from tdspec.run.teacher_check import fit_head
 from tdspec.run.teachers import COMPLETE, is_of, named_specs
 from tdspec.serve.export import TARGETS, Artefact, export_student
 from tdspec.serve.student_file import save_student
 from tdspec.spec.load import Document, load
-from tdspec.spec.paths import OWN_TOKENIZER
+from tdspec.spec.words import did_you_mean, one_of, similar
 
 EXPORT_FORMATS = tuple(TARGETS)
 NUM_EXAMPLES_COMPARED = 8
@@ -56,6 +57,12 @@ def train(document: Document, root: Path, *, folder: Path | None, resume: bool, 
         _train_control(run, control, options, resume)
     _write_report(run)
     return run
+
+
+def try_out(document: Document, root: Path, *, folder: Path | None, resume: bool) -> RunFolder:
+    """Train as a trial of a search does: measured on validation alone, the test split unread, nothing exported."""
+    options = training.Options(root, lambda run: {"exports": []}, measured=("validation",))
+    return training.train(document, options, folder=folder, resume=resume)
 
 
 def _complete_or_trained(
@@ -202,13 +209,25 @@ def export(run: RunFolder, folder: Path, formats: tuple[str, ...] | None) -> tup
 
 
 def cut_points(document: Document, side: str | None) -> dict[str, tuple[str, list[dict[str, Any]]]]:
-    """By side, the backbone's kind and its clean cuts; cuts that are not clean do not stop the list."""
-    sides = [name for name in ("teacher", "student") if getattr(document.spec, name) is not None]
+    """By model, the backbone's kind and its clean cuts; cuts that are not clean do not stop the list.
+
+    Args:
+        document: the spec.
+        side: "student", "teacher" (every one), or a teacher's name; None: all.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    views = [*((view, "teacher") for view in document.views), (document, "student")]
+    names = [view.name_of(word) for view, word in views]
+    if side not in (None, *names, "teacher"):
+        raise UsageError(f"found --side {side}, expected {one_of(names)}", did_you_mean(similar(str(side), names)))
     listed = {}
-    for name in [word for word in sides if side in (None, word)]:
-        with keras.StatelessScope(initialize_variables=False):
-            whole = whole_model(document, name, describe)
-            listed[name] = (whole.backbone.kind, cut_rows(_cut_or_not(document, name, whole)))
+    for view, word in views:
+        if side in (None, word, view.name_of(word)):
+            with keras.StatelessScope(initialize_variables=False):
+                whole = whole_model(view, word, describe)
+                listed[view.name_of(word)] = (whole.backbone.kind, cut_rows(_cut_or_not(view, word, whole)))
     return listed
 
 
@@ -220,30 +239,29 @@ def _cut_or_not(document: Document, side: str, whole: Any) -> CutModel:
         return CutModel(whole, points, None, None, None)
 
 
-def fetch_all(document: Document) -> Iterator[str]:
-    """Download all that a spec and the specs it names need; a line for each thing, with its place and hash."""
-    for other in named_specs(document).values():
-        yield from fetch_all(other)
-    for preset in presets_named(document):
-        folder = fetch_preset(preset)
-        yield f"preset {preset}: {folder} (sha256 {_folder_sha256(folder)})"
-    data = document.spec.data
-    place = fetch_data(source=data.source, name=data.name, path=data.path)
-    yield f"data {data.name or data.path or data.source}: {place}"
+def cache_states(document: Document, root: Path) -> StateFiles:
+    """Compute and keep what a spec's training needs of its teacher, which is trained first where it is a spec.
 
+    Args:
+        document: the spec.
+        root: the folder of all runs.
 
-def presets_named(document: Document) -> list[str]:
-    """The presets that a spec names, for backbones, weights or tokenizers."""
-    parts = [part for part in (document.spec.teacher, document.spec.student) if part is not None]
-    tokenizers = [part.input.tokenizer for part in parts if part.input.tokenizer != OWN_TOKENIZER]
-    named = [preset for part in parts for preset in presets_of(part.backbone)]
-    return [*named, *(preset for preset in tokenizers if preset not in named)]
-
-
-def _folder_sha256(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(file.relative_to(folder).as_posix().encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    Raises:
+        SpecError: the spec wants nothing kept, or nothing of the teacher is needed on the data.
+    """
+    if document.spec.data.teacher_cache is None:
+        hint = "write teacher_cache: true, or call with --set data.teacher_cache=true as `train` is to be called"
+        raise document.error("data.teacher_cache", "found false, expected true: `train` would use no cache", hint)
+    options = training.Options(root, finish)
+    compiled = compile_with_weights(document, training.named_students(document, options))
+    files = None
+    if compiled.cached:
+        splits = open_data(compiled, download=True)
+        with tempfile.TemporaryDirectory() as name:
+            # The same probe as `train` will fit, whose predictions are kept too.
+            fit_head(compiled, splits, Path(name))
+        files = files_of(with_states(compiled, splits, options.stream))
+    if files is None:
+        message = f"found a cache, expected none: no term of method '{document.spec.method}' needs it"
+        raise document.error("data.teacher_cache", message, "delete teacher_cache: the teacher never sees the data")
+    return files

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tdspec.errors import TdspecError, UsageError
 from tdspec.resources import resource
-from tdspec.spec.paths import SIDES
+from tdspec.spec.paths import models_in
 from tdspec.spec.reader import read_text
 from tdspec.spec.source import plain_data
 from tdspec.spec.words import did_you_mean, one_of, similar
@@ -74,8 +74,7 @@ def _planned(template: str, target: Path) -> dict[Path, str]:
 def _teachers(text: str) -> list[str]:
     """The specs that a template names."""
     values = plain_data(read_text(text, "template")[0])
-    backbones = [values[side]["backbone"] for side in SIDES if side in values]
-    return [backbone["spec"] for backbone in backbones if "spec" in backbone]
+    return [part["backbone"]["spec"] for _, part in models_in(values) if "spec" in part["backbone"]]
 
 
 def _at_home(text: str, template: str, target: Path) -> str:

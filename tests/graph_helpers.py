@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,19 +120,59 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0.0)
 
 
-def encode(model: keras.Model, low: Array, high: Array) -> Array:
-    """E: Dense, or Dense-ReLU-Dense, of the two states side by side."""
-    x = np.concatenate([low, high], axis=-1)
+def inner(model: keras.Model, x: Array, mask: Array | None = None) -> Array:
+    """What stands before the last Dense: nothing, Dense-ReLU, or transformer blocks (batch, ..., d)."""
     names = [layer.name for layer in model.layers]
-    if "hidden" in names:
-        x = relu(dense(model.get_layer("hidden"), x))
+    if "hidden" not in names:
+        return x
+    x = dense(model.get_layer("hidden"), x)
+    if "position_embedding" not in names:
+        return relu(x)
+    shape = x.shape
+    x = x.reshape(len(x), -1, shape[-1])
+    x = x + np.asarray(model.get_layer("position_embedding").embedding, "float64")
+    for number in range(1, sum(name.endswith("_attention") for name in names) + 1):
+        part = {word: model.get_layer(f"block_{number}_{word}") for word in BLOCK}
+        x = x + attention(part["attention"], norm(part["attention_norm"], x), mask)
+        wide = dense(part["mlp_inner"], norm(part["mlp_norm"], x))
+        x = x + dense(part["mlp_outer"], wide * (1 + ERF(wide / 2**0.5)) / 2)
+    return norm(model.get_layer("norm"), x).reshape(shape)
+
+
+BLOCK = ("attention_norm", "attention", "mlp_norm", "mlp_inner", "mlp_outer")
+ERF = np.vectorize(math.erf)
+
+
+def norm(layer: keras.layers.Layer, x: Array) -> Array:
+    gamma, beta = (np.asarray(weight, "float64") for weight in layer.get_weights())
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + layer.epsilon) * gamma + beta
+
+
+def attention(layer: keras.layers.Layer, x: Array, mask: Array | None) -> Array:
+    """softmax(q k^T / sqrt(d)) v over the positions that a mask (batch, positions) leaves, head by head."""
+    query, query_bias, key, key_bias, value, value_bias, out, out_bias = (
+        np.asarray(weight, "float64") for weight in layer.get_weights()
+    )
+    q, k, v = (
+        np.einsum("bpd,dhk->bhpk", x, kernel) + bias[:, None]
+        for kernel, bias in ((query, query_bias), (key, key_bias), (value, value_bias))
+    )
+    scores = np.exp(np.einsum("bhpk,bhqk->bhpq", q, k) / np.sqrt(q.shape[-1]))
+    scores = scores if mask is None else scores * mask[:, None, None]
+    share = scores / scores.sum(-1, keepdims=True)
+    return np.einsum("bhpq,bhqk,hkd->bpd", share, v, out) + out_bias
+
+
+def encode(model: keras.Model, low: Array, high: Array, mask: Array | None = None) -> Array:
+    """E: Dense, or Dense-ReLU-Dense, or Dense-blocks-Dense, of the two states side by side."""
+    x = inner(model, np.concatenate([low, high], axis=-1), mask)
     return dense(model.get_layer("message"), x) if any(layer.get_weights() for layer in model.layers) else x
 
 
-def decode(model: keras.Model, message: Array) -> tuple[Array, Array]:
+def decode(model: keras.Model, message: Array, mask: Array | None = None) -> tuple[Array, Array]:
     """D: the mirror of E, one Dense for each state; the second is empty where nobody asks for it."""
     names = [layer.name for layer in model.layers]
-    x = relu(dense(model.get_layer("hidden"), message)) if "hidden" in names else message
+    x = inner(model, message, mask)
     high = dense(model.get_layer("high"), x) if "high" in names else np.zeros(0)
     return dense(model.get_layer("low"), x), high
 

@@ -21,6 +21,7 @@ MODULES = {
     "light_commands": "cli",
     "heavy_commands": "cli",
     "study_commands": "cli",
+    "fetching": "cli",
     "pipeline": "cli",
     "doctor": "cli",
     "quiet": "errors",

@@ -139,7 +139,7 @@ def test_train_without_a_name_trains_what_was_compiled_last(trained: Trained) ->
     assert messages[0] == "teacher 'teacher' has no run of this spec yet: training it first"
     assert sum(line.startswith("epoch 2/2 ") for line in messages) == 3
     assert "now the control: the same student without a teacher" in messages
-    talk = next(line for line in messages if "interaction " in line)
+    talk = next(line for line in messages if line.startswith("epoch ") and "interaction " in line)
     assert all(word in talk for word in ("examples/s", "left", "task ", "message_consistency ", "val_accuracy "))
     assert "Traceback" not in trained.ended.err
 
@@ -363,7 +363,6 @@ def test_a_diverging_run_keeps_what_was_written(pair: Path, capfd: Capture) -> N
         ("train", "small.yaml", "teacher.yaml"),
         ("compile",),
         ("compile", "small.yaml", "--format", "yaml"),
-        ("layers", "small.yaml", "--side", "both"),
         ("evaluate",),
         ("evaluate", "run", "--split", "all"),
         ("diff", "small.yaml"),
@@ -385,6 +384,7 @@ def test_wrong_calls_that_only_the_work_can_tell(pair: Path, capfd: Capture, tra
         ("train", "empty"): "error: folder 'empty' holds no spec.yaml",
         ("export", str(trained.run), "--formats", "pickle"): "error: unknown format 'pickle'",
         ("compile", "small.yaml", "--set", "seed"): "error: found the override 'seed'",
+        ("layers", "small.yaml", "--side", "both"): "error: found --side both, expected 'teacher' or 'student'",
     }.items():
         ended = call(capfd, *words)
         assert ended[:2] == (2, "") and ended.err.startswith(message)

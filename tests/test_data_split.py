@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from data_support import COLOUR_IMAGE, DIGITS_IMAGE, batches, everything, opened, prepared, same, tiny, write_image
 
+from tdspec.data.identity import inputs_sha256
 from tdspec.data.images import read_error
 from tdspec.data.pipeline import InputColumn
 from tdspec.errors import DataError
@@ -209,3 +210,38 @@ def test_cifar10_from_memory_and_as_a_stream(shared_folder: Path) -> None:
 
 def test_digits_column_of_the_defaults() -> None:
     assert DIGITS_IMAGE.shape == batches(opened().test, 4, None)[0][0]["image"].shape[1:]
+
+
+def test_examples_in_order_from_one_on(folder: str, tmp_path: Path) -> None:
+    """As the whole, less what stands before: in memory, in files and in records."""
+    files = {"source": "image_folder", "path": pictures(tmp_path), "columns": [VARIED], "resize_to": (70, 66)}
+    for options, name in (
+        ({}, "image"),
+        ({**NUMBERED, "path": folder, "columns": [FIXED], "memory_limit": 0}, "fixed"),
+        ({**files, "num_classes": 2, "memory_limit": 0}, "image"),
+    ):
+        split = opened(**options).train
+        images = everything(split)[0][name]
+        start = split.num_examples // 3
+        found = list(split.indexed(8, epoch=None, view=None, start=start).as_numpy_iterator())
+        weight = np.concatenate([part[3] for part in found])
+        index = np.concatenate([part[0] for part in found])[weight > 0]
+        assert len(weight) % 8 == 0
+        assert index.tolist() == list(range(start, split.num_examples))
+        assert np.array_equal(np.concatenate([part[1][name] for part in found])[weight > 0], images[start:])
+
+
+def test_what_examples_are_is_a_hash_of_inputs_alone(folder: str, tmp_path: Path) -> None:
+    files = {"source": "image_folder", "path": pictures(tmp_path), "columns": [VARIED], "num_classes": 2}
+    kinds = (
+        ({}, "image"),
+        ({**NUMBERED, "path": folder, "columns": [FIXED], "memory_limit": 0}, "fixed"),
+        ({**files, "resize_to": (70, 66), "memory_limit": 0}, "image"),
+    )
+    hashes = [inputs_sha256(opened(**options).train, [name]) for options, name in kinds]
+    assert hashes == [inputs_sha256(opened(**options).train, [name]) for options, name in kinds]
+    assert len(set(hashes)) == 3
+    assert inputs_sha256(opened(labels_per_class=3, unlabeled="keep").train, ["image"]) == hashes[0]
+    assert inputs_sha256(opened(seed=1).train, ["image"]) != hashes[0]
+    write_image(tmp_path / "even" / "00.png", 7, (70, 66))
+    assert inputs_sha256(opened(**kinds[2][0]).train, ["image"]) != hashes[2]

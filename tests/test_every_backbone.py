@@ -221,12 +221,19 @@ def test_a_class_for_text(name: str, config: dict[str, Any], count: int) -> None
     _check(functional(inputs, features), features, values, np.asarray(expected), count)
 
 
+STEPPED = ("ResNet50", "MobileNetV3Small", "EfficientNetV2B0", "ConvNeXtTiny", "DenseNet121")
 TRAINED = [row for row in IMAGE_CLASSES if row[0] not in ("ViTDetBackbone", "XceptionBackbone")]
 
 
 @pytest.mark.parametrize(("name", "config", "count"), TRAINED, ids=[row[0] for row in TRAINED])
 def test_a_spec_with_it_takes_two_steps(tmp_path: Path, name: str, config: dict[str, Any], count: int) -> None:
     _two_steps(tmp_path, {"class": name, "config": config, "weights": "random"}, 32, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "count"), [row for row in APPLICATIONS if row[0] in STEPPED])
+def test_a_spec_with_an_application_takes_two_steps(tmp_path: Path, name: str, count: int) -> None:
+    _two_steps(tmp_path, {"application": name, "weights": "random"}, 32, count)
 
 
 def _two_steps(folder: Path, backbone: dict[str, Any], size: int, count: int) -> None:

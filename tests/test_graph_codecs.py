@@ -9,12 +9,17 @@ import pytest
 import tensorflow as tf
 from graph_helpers import decode, encode
 
-from tdspec.graph.codecs import ENCODERS, StateShape, decoder, encoder, identity_encoder
+from tdspec.graph.codecs import ENCODERS, Inner, StateShape, decoder, encoder, identity_encoder
 from tdspec.graph.layouts import VECTOR, Layout
 from tdspec.spec.schema import schema
 
 GRID, PATCHES = Layout((4, 6), (4, 6)), Layout((7,), (2, 3), 1)
 LAYOUTS = [VECTOR, GRID, PATCHES, Layout((5,))]
+POSITIONWISE = ["linear", "mlp"]
+
+
+def inner(kind: str) -> Inner:
+    return Inner(kind, hidden_dim=4, num_heads=2, num_layers=1)
 
 
 def _states(low: StateShape, high: StateShape) -> list[Any]:
@@ -22,26 +27,28 @@ def _states(low: StateShape, high: StateShape) -> list[Any]:
     return [random.normal(size=(3, *state.shape)).astype("float32") for state in (low, high)]
 
 
-@pytest.mark.parametrize("kind", list(ENCODERS))
-@pytest.mark.parametrize("message_layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("kind", "message_layout"),
+    [(kind, layout) for kind in ENCODERS for layout in LAYOUTS if (kind, layout) != ("transformer", VECTOR)],
+)
 @pytest.mark.parametrize("high_layout", LAYOUTS)
 def test_there_and_back_over_layouts(kind: str, message_layout: Layout, high_layout: Layout) -> None:
     states = StateShape(5, GRID), StateShape(6, high_layout)
     message = StateShape(2, message_layout)
-    tell = encoder(kind, states, message, hidden_dim=4, name="tell")
-    hear = decoder(kind, states, message, hidden_dim=4, name="hear")
+    tell = encoder(inner(kind), states, message, name="tell")
+    hear = decoder(inner(kind), states, message, name="hear")
     said = tell(_states(*states))
     assert said.shape == (3, *message.shape)
     assert [tuple(state.shape) for state in hear(said)] == [(3, 4, 6, 5), (3, *states[1].shape)]
 
 
-@pytest.mark.parametrize("kind", list(ENCODERS))
+@pytest.mark.parametrize("kind", POSITIONWISE)
 @pytest.mark.parametrize("layout", [VECTOR, Layout((5,))])
 def test_values_are_those_of_the_equations(kind: str, layout: Layout) -> None:
     states = StateShape(5, layout), StateShape(6, layout)
     message = StateShape(2, layout)
-    tell = encoder(kind, states, message, hidden_dim=4, name="tell")
-    hear = decoder(kind, states, message, hidden_dim=4, name="hear")
+    tell = encoder(inner(kind), states, message, name="tell")
+    hear = decoder(inner(kind), states, message, name="hear")
     values = _states(*states)
     said = tell(values)
     assert np.allclose(said, encode(tell, *values), atol=1e-5)
@@ -52,7 +59,7 @@ def test_values_are_those_of_the_equations(kind: str, layout: Layout) -> None:
 def test_positions_do_not_mix_where_layouts_agree() -> None:
     layout = Layout((5,))
     states = StateShape(3, layout), StateShape(3, layout)
-    tell = encoder("mlp", states, StateShape(2, layout), hidden_dim=4, name="tell")
+    tell = encoder(inner("mlp"), states, StateShape(2, layout), name="tell")
     values = _states(*states)
     changed = [value.copy() for value in values]
     changed[0][:, 2] += 1.0
@@ -69,7 +76,7 @@ def test_the_identity_puts_states_side_by_side() -> None:
 
 
 def test_a_decoder_without_high_has_one_output() -> None:
-    hear = decoder("mlp", (StateShape(5, VECTOR),), StateShape(2, VECTOR), hidden_dim=4, name="hear")
+    hear = decoder(inner("mlp"), (StateShape(5, VECTOR),), StateShape(2, VECTOR), name="hear")
     assert [layer.name for layer in hear.layers] == ["message", "hidden", "low"]
     assert tuple(tf.nest.flatten(hear(np.zeros((3, 2), "float32")))[0].shape) == (3, 5)
 
@@ -78,10 +85,10 @@ def test_each_kind_has_its_layers() -> None:
     states, message = (StateShape(5, VECTOR), StateShape(6, VECTOR)), StateShape(2, VECTOR)
     counts = {
         kind: (
-            encoder(kind, states, message, hidden_dim=4, name="tell").count_params(),
-            decoder(kind, states, message, hidden_dim=4, name="hear").count_params(),
+            encoder(inner(kind), states, message, name="tell").count_params(),
+            decoder(inner(kind), states, message, name="hear").count_params(),
         )
-        for kind in ENCODERS
+        for kind in POSITIONWISE
     }
     assert counts["linear"] == (11 * 2 + 2, 2 * 11 + 11)
     assert counts["mlp"] == (11 * 4 + 4 + 4 * 2 + 2, 2 * 4 + 4 + 4 * 11 + 11)

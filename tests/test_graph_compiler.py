@@ -11,7 +11,8 @@ import pytest
 from graph_helpers import SMALL_IMAGE, compiled, facts, mlp, pixels, vit, write
 
 from tdspec.errors import SpecError
-from tdspec.graph.compiler import Compiled, build, terms_of
+from tdspec.graph.compiler import Compiled, build
+from tdspec.graph.objective import terms_of
 from tdspec.spec.checks import TERMS
 from tdspec.spec.load import load
 

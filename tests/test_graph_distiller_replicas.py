@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from graph_helpers import Array, compiled, pixels
+from graph_helpers import Array, compiled, pixels, vit
 
 from tdspec.graph.distiller import Distiller
 from tdspec.run.strategy import make_strategy
@@ -80,6 +80,16 @@ def test_statistics_of_batch_normalization(tmp_path: Path) -> None:
     student = {"file": "student.keras", "weights": "random"}
     options = {"communication": {"message": {"positions": "vector"}, "iterations": 2}, "student": student}
     _compare(tmp_path, "talking", keras.optimizers.SGD, 0.03, UNEVEN, **options)
+
+
+@pytest.mark.slow
+def test_a_transformer_between_the_models(tmp_path: Path) -> None:
+    communication = {"message": {"dim": 4}, "encoder": {"type": "transformer", "hidden_dim": 8}, "iterations": 1}
+    options = {"teacher": vit(), "student": vit(hidden_dim=6), "teacher_cut": (1, 2)}
+    losses = _losses("talking", "relative_l2")
+    _compare(
+        tmp_path, "talking", keras.optimizers.SGD, 0.0003, UNEVEN, losses=losses, communication=communication, **options
+    )
 
 
 def test_keras_fit_under_a_strategy(tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ def test_the_other_methods_on_vectors(tmp_path: Path, method: str, distance: str
         ("talking", "relative_l2", 3, "mlp"),
         ("one_way_control", "l2", 3, "mlp"),
         ("fitnet", "relative_l2", 1, "mlp"),
+        ("talking", "relative_l2", 2, "transformer"),
+        ("fitnet", "l2", 1, "transformer"),
     ],
 )
 def test_sequences_of_equal_length(tmp_path: Path, method: str, distance: str, iterations: int, encoder: str) -> None:
@@ -122,7 +124,7 @@ def test_sequences_of_equal_length(tmp_path: Path, method: str, distance: str, i
         losses=_losses(method, distance),
         communication={
             "message": {"dim": 3},
-            "encoder": {"type": encoder, "hidden_dim": 5},
+            "encoder": {"type": encoder, "hidden_dim": 8},
             "iterations": iterations,
         },
     )

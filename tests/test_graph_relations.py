@@ -11,7 +11,7 @@ import tensorflow as tf
 from graph_helpers import Array
 
 from tdspec.graph.across import Across
-from tdspec.graph.compiler import ACROSS_THE_BATCH
+from tdspec.graph.fit import ACROSS_THE_BATCH
 from tdspec.graph.projection import OrthogonalProjection
 from tdspec.graph.terms import DISTANCES
 

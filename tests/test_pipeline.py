@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from run_support import STUDENT, Trained, call, files_below, write_pair, write_spec
 
-from tdspec import pipeline
+from tdspec import fetching, pipeline
 from tdspec.errors import RunError, WeightsError
 from tdspec.run.prepare import compile_without_weights, open_data
 from tdspec.run.run_dir import RunFolder, open_run, read_metrics, read_record, update_record
@@ -152,10 +152,10 @@ def test_presets_are_fetched_with_their_hash(tmp_path: Path, shared_folder: Path
         pytest.skip("needs the shared preset efficientnet_lite0")
     teacher = {"backbone": {"preset": str(preset)}, "input": {"size": [32, 32]}, "cut": {"low": 2, "high": 4}}
     document = load(write_spec(tmp_path / "spec.yaml", {**STUDENT, "teacher": teacher}))
-    assert pipeline.presets_named(document) == [str(preset)]
+    assert fetching.presets_named(document) == [str(preset)]
     digest = hashlib.sha256()
     for name in ("config.json", "model.safetensors"):
         digest.update(name.encode() + hashlib.sha256((preset / name).read_bytes()).digest())
-    first, second = pipeline.fetch_all(document)
+    first, second = fetching.fetch_all(document)
     assert first == f"preset {preset}: {preset} (sha256 {digest.hexdigest()})"
     assert second.startswith("data digits: ")

@@ -16,7 +16,7 @@ def test_a_complete_study_answers_in_its_headline(tmp_path: Path) -> None:
     runs = planned(tmp_path / "study", write_study(tmp_path, AXES))
     complete_all(tmp_path / "study", runs, {"scratch": [0.70, 0.72, 0.71], "talking": [0.80, 0.84, 0.85]})
     page = checked(study_page(tmp_path / "study"))
-    assert "Best on validation: talking; on test +16.9 % ± 1.6 % against scratch</p>" in page
+    assert "Best on validation: talking; on test +16.90 % ± 1.56 % against scratch</p>" in page
     assert "6 of 6 runs are complete" in page
     assert "test accuracy" in page
     assert "method-talking_seed-2_" in page
@@ -37,7 +37,7 @@ def test_scratch_may_be_best(tmp_path: Path) -> None:
 def test_one_seed_shows_no_error_and_says_so(tmp_path: Path) -> None:
     runs = planned(tmp_path / "study", write_study(tmp_path, "axes: {method: [scratch, talking]}\n"))
     complete_all(tmp_path / "study", runs, {"scratch": [0.7], "talking": [0.8]})
-    assert "on test +14.3 % (one seed: no error can be given) against scratch" in study_page(tmp_path / "study")
+    assert "on test +14.29 % (one seed: no error can be given) against scratch" in study_page(tmp_path / "study")
 
 
 def test_a_study_that_has_not_begun(tmp_path: Path) -> None:

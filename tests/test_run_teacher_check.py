@@ -16,7 +16,7 @@ from run_support import write_spec
 from tdspec.errors import RunError
 from tdspec.run import run_dir
 from tdspec.run.linear import Fitted
-from tdspec.run.probe import FILE, sampled
+from tdspec.run.probe import sampled
 from tdspec.run.run_dir import RunFolder, read_record
 from tdspec.run.teacher_check import figure_of, fit_head, judged, teacher_figure
 from tdspec.run.train import train
@@ -111,7 +111,7 @@ def test_a_fitted_head_predicts_is_stored_and_comes_back(good_teacher: Path, tmp
     compiled, splits, _ = opened(document)
     assert compiled.teacher is not None
     said = fit_head(compiled, splits, tmp_path)
-    assert said == {"strength": said["strength"], "features": 32} and (tmp_path / FILE).is_file()
+    assert said == {"strength": said["strength"], "features": 32} and (tmp_path / "teacher_probe.npz").is_file()
     figure = teacher_figure(compiled, splits)
     assert figure is not None and figure.by == "probe" and figure.value > 0.8
     weights = compiled.teacher.whole.model.get_layer("prediction").get_weights()
@@ -121,7 +121,7 @@ def test_a_fitted_head_predicts_is_stored_and_comes_back(good_teacher: Path, tmp
     fit_head(other, dataclasses.replace(splits, train=sampled(splits.train, 50, 0)), tmp_path)
     again = other.teacher.whole.model.get_layer("prediction").get_weights()
     assert all(np.array_equal(first, second) for first, second in zip(weights, again, strict=True))
-    run_dir.write_bytes(tmp_path / FILE, b"cut short")
+    run_dir.write_bytes(tmp_path / "teacher_probe.npz", b"cut short")
     with pytest.raises(RunError, match="is damaged"):
         fit_head(other, splits, tmp_path)
 

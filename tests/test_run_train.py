@@ -16,8 +16,11 @@ import tensorflow as tf
 from run_support import DATA, TEACHER, Trained, files_below, write_pair, write_spec
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tdspec.cli import execute, parse
+from tdspec.data.split import Split
 from tdspec.errors import RunError
 from tdspec.graph.weights import weights_sha256
+from tdspec.report.page import run_page
 from tdspec.run import run_dir
 from tdspec.run.prepare import compile_with_weights, compile_without_weights, open_data
 from tdspec.run.run_dir import RunFolder, read_metrics, read_record
@@ -170,6 +173,26 @@ def test_a_stopped_run_goes_on_where_it_was(lonely: Document, tmp_path: Path) ->
         train(lonely, options(tmp_path / "runs"), resume=True)
     with pytest.raises(RunError, match="is complete already"):
         train(lonely, options(tmp_path / "runs"), folder=run.path, resume=True)
+
+
+def test_a_trial_never_reads_the_test_split(
+    lonely: Document, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    batches = Split.batches
+
+    def noted(split: Split, *arguments: Any, **options: Any) -> Any:
+        read.append(split.name)
+        return batches(split, *arguments, **options)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Split, "batches", noted)
+    assert execute(parse(["tdspec", "train", "lonely.yaml", "--trial"])) == 0
+    run = RunFolder(Path(capsys.readouterr().out.splitlines()[-1]))
+    assert set(read) == {"train", "validation"}
+    assert list(read_record(run)["metrics"]) == ["validation"]
+    assert not run.student.exists() and not (run.path / "export").exists()
+    assert "A trial of a search: the test split was not read" in run_page(run)
 
 
 def test_a_failed_run_says_why_and_can_go_on(lonely: Document, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -57,3 +58,18 @@ def test_own_teacher_and_own_table(name: str, tmp_path: Path) -> None:
     run = out.splitlines()[-1]
     assert re.fullmatch(r"runs/own_(teacher|table)/\d{8}-\d{6}-0", run)
     assert len(list(tmp_path.glob(f"*/{run}/student.keras"))) == 1
+
+
+@pytest.mark.slow
+def test_text(tmp_path: Path) -> None:
+    out = ran(sys.executable, str(EXAMPLES / "6_text.py"), folder=tmp_path)
+    run = out.splitlines()[-1]
+    assert re.fullmatch(r"runs/text/\d{8}-\d{6}-0", run)
+    (record,) = tmp_path.glob(f"*/{run}/run.json")
+    assert json.loads(record.read_text("utf-8"))["metrics"]["test"]["accuracy"] > 0.8
+
+
+def test_own_term(tmp_path: Path) -> None:
+    out = ran(sys.executable, str(EXAMPLES / "7_own_term.py"), folder=tmp_path)
+    assert re.search(r"'closeness': [0-9.]+", out)
+    assert "'formula': 'Mean over features of log cosh (target - prediction).'" in out

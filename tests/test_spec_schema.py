@@ -20,6 +20,7 @@ WITHOUT_DEFAULT = {
     "data.source": "a spec is about its data",
     "data.name": "only tfds has names",
     "data.path": "the source decides whether it has one",
+    "data.teacher_cache.folder": "the machine decides where cached files lie",
     "data.splits.by": "only splits along a column have one",
     "data.splits.train": "the three splits are told together",
     "data.splits.validation": "the three splits are told together",
@@ -44,6 +45,7 @@ WITHOUT_DEFAULT = {
         for term in model.Losses.__dataclass_fields__
         if term != "balance"
     },
+    "teachers": "a spec has one teacher, several, or none",
     "teacher.class_map": "without it the classes are the same",
     "teacher.expect": "only the user knows how good the teacher is",
 }
@@ -51,6 +53,7 @@ CLASSES = {
     "": model.Spec,
     "data": model.Data,
     "data.splits": model.Splits,
+    "data.teacher_cache": model.TeacherCache,
     "task": model.Task,
     "teacher": model.Teacher,
     "student": model.Student,
@@ -180,6 +183,16 @@ def test_fill_writes_defaults_in_the_order_and_types_of_the_schema() -> None:
     assert isinstance(filled["losses"]["task"]["weight"], float)
     assert str(fill({"type": "number"}, -0.0)) == "0.0"
     assert fill({"enum": [1, 3]}, 3.0) == 3 and isinstance(fill({"enum": [1, 3]}, 3.0), int)
+
+
+def test_a_switch_that_is_on_has_the_defaults_of_its_mapping() -> None:
+    filled = [
+        fill(schema(), {"data": {"source": "digits", **on}})["data"]["teacher_cache"]
+        for on in ({}, {"teacher_cache": True}, {"teacher_cache": {}}, {"teacher_cache": {"dtype": "float32"}})
+    ]
+    assert filled[0] is False
+    assert filled[1] == filled[2] == {"dtype": "bfloat16", "views": 0}
+    assert filled[3] == {"dtype": "float32", "views": 0}
 
 
 def test_fill_shares_nothing_with_the_schema() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tdspec.graph.distiller import TASK_METRICS
-from tdspec.study.figures import MORE_IS_BETTER, figure_in, signed_gain
+from tdspec.graph.records import TASK_METRICS
+from tdspec.study.figures import FIGURES, MORE_IS_BETTER, figure_in, signed_gain
 
 
 def test_the_figures_are_those_that_tasks_are_judged_by() -> None:
     assert {make().name: more for make, more in TASK_METRICS.values()} == MORE_IS_BETTER
+    assert {task: make().name for task, (make, _) in TASK_METRICS.items()} == FIGURES
 
 
 def test_the_figure_is_found_among_the_names_of_an_epoch() -> None:

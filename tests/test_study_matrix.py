@@ -8,6 +8,7 @@ import pytest
 
 from tdspec.errors import SpecError
 from tdspec.study.matrix import StudyRun, in_words, leaks, plan_runs
+from tdspec.study.results import read_results, write_plan
 from tdspec.study.study_file import Study, load_study
 
 TEACHER = """\
@@ -70,6 +71,28 @@ def test_an_axis_without_method_is_read_by_the_method_of_the_spec(tmp_path: Path
     assert len(plan_runs(study(tmp_path, "axes: {communication.iterations: [0, 1]}\n"))) == 2
 
 
+def test_a_variant_sets_several_keys_and_is_left_out_where_nothing_of_it_is_read(tmp_path: Path) -> None:
+    variants = "{full: {}, quiet: {losses.message_consistency.weight: 0, communication.iterations: 2}}"
+    runs = plan_runs(study(tmp_path, f"axes: {{method: [scratch, talking], variants: {variants}}}\n"))
+    assert words(runs) == ["scratch", "talking, full", "talking, quiet"]
+    assert [run.document.spec.losses.message_consistency.weight for run in runs[1:]] == [0.5, 0.0]
+    assert runs[2].document.spec.communication.iterations == 2
+
+
+def test_variants_may_be_methods(tmp_path: Path) -> None:
+    variants = "{alone: {method: scratch}, told: {method: feature}, talks: {method: talking, train.epochs: 7}}"
+    planned = study(tmp_path, f"axes: {{variants: {variants}, seed: [0, 1]}}\nset: {{train.epochs: 3}}\n")
+    runs = plan_runs(planned)
+    assert words(runs)[::2] == ["alone, seed 0", "told, seed 0", "talks, seed 0"]
+    assert [run.document.spec.train.epochs for run in runs] == [3, 3, 3, 3, 7, 7]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_plan(folder, planned, runs)
+    results = read_results(folder).runs
+    assert [run.method for run in results[::2]] == ["scratch", "feature", "talking"]
+    assert [run.baseline for run in results[::2]] == [None, results[0].cell, results[0].cell]
+
+
 def test_ids_are_names_of_folders_that_change_with_the_content_only(tmp_path: Path) -> None:
     rest = "axes: {method: [talking], data.where: [{label: 1}, {label: [1, 2]}]}\n"
     first, again = (plan_runs(study(tmp_path, rest)) for _ in range(2))
@@ -95,6 +118,14 @@ def test_mistakes_are_shown_where_they_are_written(tmp_path: Path) -> None:
         plan_runs(study(tmp_path, rest))
     found = [(str(item.place).rpartition("study.yaml:")[2], item.key) for item in caught.value.diagnostics]
     assert found == [("5:21", "method"), ("6:13", "seed"), ("7:3", "communication.iteration"), ("8:16", "foo")]
+
+
+def test_mistakes_in_variants_are_shown_where_they_are_written(tmp_path: Path) -> None:
+    rest = "axes:\n  variants:\n    a: {method: talkin}\n    b: {train.epoch: 3}\n"
+    with pytest.raises(SpecError) as caught:
+        plan_runs(study(tmp_path, rest))
+    found = [(str(item.place).rpartition("study.yaml:")[2], item.key) for item in caught.value.diagnostics]
+    assert found == [("6:17", "method"), ("7:9", "train.epoch")]
 
 
 def test_a_teacher_that_has_seen_test_examples_is_noticed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from tdspec.errors import SpecError
+from tdspec.study.space import Choices, Range
 from tdspec.study.study_file import load_study
 
 GOOD = """\
@@ -66,7 +67,7 @@ set: {seed: 3}
         "  hint: write ['scratch']",
         "5:9: error: axes.seed: found 0 a second time, expected it once",
         "6:17: error: axes.train.epochs: found an empty list, expected at least one value",
-        "7:1: error: epochs: found an unknown key, expected 'version', 'name', 'spec', 'axes' or 'set'",
+        "7:1: error: epochs: found an unknown key, expected 'version', 'name', 'spec', 'axes', 'set' or 'search'",
         "  hint: keys of the spec belong to axes, or to set",
         "8:7: error: set.seed: found seed in axes too, expected it once",
     ]
@@ -84,6 +85,67 @@ set: {seed: 3}
 )
 def test_a_problem_has_its_place(tmp_path: Path, text: str, expected: str) -> None:
     assert problems(tmp_path, text)[0].startswith(expected)
+
+
+SEARCH = """\
+search:
+  trials: 8
+  space:
+    talking: {losses.interaction: {low: 0.1, high: 10, log: true}, student.cut.low: [1, 2]}
+"""
+
+
+def test_a_search_is_read_with_its_defaults(tmp_path: Path) -> None:
+    search = load_study(written(tmp_path, GOOD + SEARCH)).search
+    assert search is not None
+    assert (search.trials, search.seeds, search.sampler, search.storage, search.per) == (
+        8,
+        (1000,),
+        "tpe",
+        "journal",
+        (),
+    )
+    space = {"losses.interaction.weight": Range(0.1, 10, True, False), "student.cut.low": Choices((1, 2))}
+    assert search.space == {"talking": space}
+
+
+def test_the_problems_of_a_search_have_their_places(tmp_path: Path) -> None:
+    text = """\
+search:
+  trials: 0
+  seeds: [1]
+  per: [train.epochs]
+  sample: tpe
+  space:
+    talking:
+      losses.interaction: {low: 10, high: 1}
+      losses.task: {low: 0, high: 1, log: true}
+      student.cut.low: 3
+      train.epochs: {low: 1.5, high: 3, integer: true}
+      losses.task.weight: {low: 1}
+"""
+    assert [line for line in problems(tmp_path, GOOD + text) if "hint" not in line] == [
+        "9:11: error: search.trials: found 0, expected a whole number from 1 to 100000",
+        "10:11: error: search.seeds[0]: found 1, which is in axes.seed too, expected another seed",
+        "11:9: error: search.per[0]: found 'train.epochs', expected one of the axes but seed",
+        "12:3: error: search.sample: found an unknown key, expected 'trials', 'seeds', 'per', 'sampler', "
+        "'sampler_seed', 'pruner', 'storage' or 'space'",
+        "15:43: error: search.space.talking.losses.interaction.high: found 1, expected more than low, which is 10",
+        "16:7: error: search.space.talking.losses.task: found losses.task.weight too, expected it once",
+        "16:26: error: search.space.talking.losses.task.low: found 0, expected a number above 0, for log",
+        "17:24: error: search.space.talking.student.cut.low: found 3, expected a range or a list of values",
+        "18:27: error: search.space.talking.train.epochs.low: found 1.5, expected a whole number",
+        "19:7: error: search.space.talking.losses.task.weight.high: found nothing, expected a number",
+    ]
+
+
+def test_variants_are_read_by_name(tmp_path: Path) -> None:
+    text = GOOD.replace("  seed:", "  variants: {full: {}, quiet: {losses.interaction: 0}}\n  seed:")
+    study = load_study(written(tmp_path, text))
+    assert study.axes["variants"] == ("full", "quiet")
+    assert study.variants["quiet"] == {"losses.interaction": 0}
+    twice = text.replace("losses.interaction: 0", "method: logit")
+    assert problems(tmp_path, twice)[0].endswith("found method in axes too, expected it once")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

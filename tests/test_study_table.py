@@ -12,7 +12,8 @@ import pytest
 from study_support import complete, complete_all, planned, write_study
 
 from tdspec.study.results import read_results
-from tdspec.study.table import ONE_SEED, Table, as_csv, as_data, as_markdown, tabulate
+from tdspec.study.table import Comparison, Row, Table, tabulate
+from tdspec.study.table_text import ONE_SEED, as_csv, as_data, as_markdown
 
 AXES = "axes: {method: [scratch, feature, talking], seed: [0, 1, 2]}\n"
 TESTS = {"scratch": [0.70, 0.72, 0.71], "feature": [0.70, 0.70, 0.73], "talking": [0.80, 0.84, 0.85]}
@@ -24,18 +25,63 @@ def table_of(tmp_path: Path, axes: str = AXES, figure: str = "accuracy") -> Tabl
     return tabulate(read_results(folder))
 
 
+def scratch_of(row: Row) -> Comparison:
+    assert row.over_scratch is not None
+    return row.over_scratch
+
+
+def rival_of(row: Row) -> Comparison:
+    assert row.rival is not None
+    return row.rival
+
+
 def test_rows_have_means_errors_and_the_comparison_with_scratch(tmp_path: Path) -> None:
     scratch, feature, talking = table_of(tmp_path).rows
-    assert scratch.improvement is None
+    assert scratch.over_scratch is None
     assert talking.seeds == (0, 1, 2)
     assert talking.estimates["test"].value == pytest.approx(0.83)
-    assert talking.improvement is not None
-    assert talking.improvement.value == pytest.approx(2.49 / 2.13 - 1)
+    compared = scratch_of(talking)
+    assert compared.improvement is not None
+    assert compared.improvement.value == pytest.approx(2.49 / 2.13 - 1)
     t = 6 * math.sqrt(3)  # differences 0.10, 0.12, 0.14; 2 degrees of freedom
-    assert talking.p_value == pytest.approx(1 - t / math.sqrt(2 + t * t))
-    assert talking.adjusted_p_value == pytest.approx(2 * (talking.p_value or 0.0))
-    assert feature.p_value == pytest.approx(1.0)  # differences 0, -0.02, 0.02
-    assert feature.adjusted_p_value == pytest.approx(1.0)
+    assert compared.p_value == pytest.approx(1 - t / math.sqrt(2 + t * t))
+    assert compared.adjusted_p_value == pytest.approx(2 * (compared.p_value or 0.0))
+    assert scratch_of(feature).p_value == pytest.approx(1.0)  # differences 0, -0.02, 0.02
+    assert scratch_of(feature).adjusted_p_value == pytest.approx(1.0)
+
+
+def test_every_row_is_set_beside_the_best_of_another_method(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    tests = {"scratch": [0.70, 0.72, 0.71], "feature": [0.71, 0.74, 0.74], "talking": [0.80, 0.84, 0.85]}
+    complete_all(folder, planned(folder, write_study(tmp_path, AXES)), tests)
+    scratch, feature, talking = tabulate(read_results(folder)).rows
+    assert [rival_of(row).settings["method"] for row in (scratch, feature, talking)] == [
+        "talking",
+        "talking",
+        "feature",
+    ]
+    compared = rival_of(talking)
+    assert compared.improvement is not None
+    assert compared.improvement.value == pytest.approx(2.49 / 2.19 - 1)
+    # differences 0.09, 0.10, 0.11: t = 0.10 / (0.01 / sqrt(3)); feature and talking meet both ways, which is one test
+    t = 10 * math.sqrt(3)
+    p = 1 - t / math.sqrt(2 + t * t)
+    assert compared.p_value == pytest.approx(p)
+    assert compared.adjusted_p_value == pytest.approx(2 * p)
+    assert rival_of(feature).p_value == pytest.approx(p)
+    assert "% (feature)" in as_markdown(tabulate(read_results(folder)))
+
+
+def test_where_there_is_one_method_the_other_rows_are_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    axes = "axes: {communication.iterations: [0, 1], seed: [0, 1]}\nset: {method: talking}\n"
+    runs = planned(folder, write_study(tmp_path, axes))
+    for run, test in zip(runs, (0.5, 0.6, 0.7, 0.9), strict=True):
+        complete(folder, run, test, test)
+    first, second = tabulate(read_results(folder)).rows
+    assert (first.over_scratch, second.over_scratch) == (None, None)
+    assert rival_of(second).settings == {"communication.iterations": 0}
+    assert rival_of(second).adjusted_p_value == pytest.approx(rival_of(first).p_value)
 
 
 def test_the_choice_is_on_validation(tmp_path: Path) -> None:
@@ -52,17 +98,18 @@ def test_a_figure_that_should_be_low_is_chosen_low(tmp_path: Path) -> None:
     table = table_of(tmp_path, figure="rmse")
     assert table.chosen is not None
     assert table.chosen.settings["method"] in {"scratch", "feature"}  # the means of both are 0.71
-    assert table.rows[2].improvement is not None
-    assert table.rows[2].improvement.value == pytest.approx(1 - 2.49 / 2.13)
+    improvement = scratch_of(table.rows[2]).improvement
+    assert improvement is not None
+    assert improvement.value == pytest.approx(1 - 2.49 / 2.13)
 
 
 def test_one_seed_says_that_there_is_no_error(tmp_path: Path) -> None:
     table = table_of(tmp_path, "axes: {method: [scratch, talking], seed: [0]}\n")
     text = as_markdown(table)
-    assert f"+14.3 % ({ONE_SEED})" in text
+    assert f"+14.29 % ({ONE_SEED})" in text
     assert "0.8000 (one seed)" in text
     assert "Where there is one seed, no error can be given" in text
-    assert table.rows[1].p_value is None
+    assert scratch_of(table.rows[1]).p_value is None
 
 
 def test_seeds_that_only_one_of_two_has_are_not_compared(tmp_path: Path) -> None:
@@ -70,8 +117,8 @@ def test_seeds_that_only_one_of_two_has_are_not_compared(tmp_path: Path) -> None
     runs = planned(folder, write_study(tmp_path, "axes: {method: [scratch, talking], seed: [0, 1, 2]}\n"))
     complete_all(folder, [run for run in runs if run.settings != {"method": "scratch", "seed": 1}], TESTS)
     table = tabulate(read_results(folder))
-    improvement = table.rows[1].improvement
-    assert table.rows[1].pairs == 2
+    improvement = scratch_of(table.rows[1]).improvement
+    assert scratch_of(table.rows[1]).pairs == 2
     assert improvement is not None
     assert improvement.value == pytest.approx(1.65 / 1.41 - 1)
     assert "| scratch | 2 of 3 |" in as_markdown(table)
@@ -80,7 +127,7 @@ def test_seeds_that_only_one_of_two_has_are_not_compared(tmp_path: Path) -> None
 
 def test_without_scratch_no_improvement_is_given_and_that_is_said(tmp_path: Path) -> None:
     table = table_of(tmp_path, "axes: {method: [feature, talking], seed: [0, 1]}\n")
-    assert all(row.improvement is None and row.p_value is None for row in table.rows)
+    assert all(row.over_scratch is None for row in table.rows)
     assert "No improvement is given" in as_markdown(table)
 
 
@@ -108,6 +155,10 @@ def test_csv_and_json_have_the_numbers_unrounded(tmp_path: Path) -> None:
     for row, line in zip(table.rows, rows, strict=True):
         assert float(line["test"]) == row.estimates["test"].value
         assert float(line["test_error"]) == row.estimates["test"].error
-    assert data["rows"][2]["p_value_holm"] == table.rows[2].adjusted_p_value
+    assert data["rows"][2]["over_scratch"]["p_value_holm"] == scratch_of(table.rows[2]).adjusted_p_value
+    assert data["rows"][0]["over_scratch"] is None
+    assert data["rows"][0]["over_best_other"]["against"] == {"method": "talking"}
+    assert rows[0]["other"] == "talking"
+    assert float(rows[2]["other_p_value"]) == rival_of(table.rows[2]).p_value
     assert data["rows"][2]["test"]["values"] == TESTS["talking"]
     assert data["chosen_on_validation"] == {"method": "talking"}

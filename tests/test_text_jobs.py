@@ -90,12 +90,14 @@ def test_evaluate_and_export(run: RunFolder, tmp_path: Path) -> None:
     assert artefact.max_difference < 1e-5
 
 
+@pytest.mark.slow
 def test_a_teacher_by_spec_is_trained_first(folder: Path) -> None:
     record = json.loads(train(folder, "logit.yaml").record.read_text("utf-8"))
     assert record["status"] == "complete"
     assert list((folder / "runs/alone").glob("*/student.keras"))
 
 
+@pytest.mark.slow
 def test_two_replicas_are_one_device(folder: Path) -> None:
     weights = []
     for strategy in ("none", "mirrored"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,7 @@ from tdspec.errors import DataError
 
 Element = dict[str, tf.Tensor]
 Batch = tuple[Element, tf.Tensor, tf.Tensor]
+IndexedBatch = tuple[tf.Tensor, Element, tf.Tensor, tf.Tensor]
 Draws = dict[str, tuple[tf.Tensor, ...]]
 PARALLEL: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 SMALL_IMAGE_PIXELS = 64 * 64
@@ -49,6 +50,16 @@ class Examples:
     seed: int
 
 
+class MoreFeatures(Protocol):
+    """Features that are looked up by the number of an example instead of read from the source."""
+
+    def view(self, epoch: int) -> int:
+        """The epoch whose augmentation the features of an epoch belong to."""
+
+    def finish(self, features: Element, index: tf.Tensor, epoch: int) -> Element:
+        """The features of a batch with those of the examples `index` (batch,), in an epoch."""
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Examples of one part; equal arguments give equal batches.
@@ -61,6 +72,7 @@ class Split:
         labels: (num_examples, ...), or None where the label is read from the records.
         weights: float32 (num_examples,) 0 for an example without a label.
         examples: what the rows are read from.
+        more: looked up for each batch of a training order; None where the source has everything.
     """
 
     name: str
@@ -70,6 +82,7 @@ class Split:
     labels: Array | None
     weights: Array
     examples: Examples
+    more: MoreFeatures | None = None
 
     def batches(self, batch_size: int, *, epoch: int | None) -> tf.data.Dataset:
         """Make batches of (features, label, sample_weight).
@@ -86,21 +99,46 @@ class Split:
         if epoch is not None and self.num_examples < batch_size:
             message = f"the {self.name} split has {self.num_examples} examples, fewer than a batch of {batch_size}"
             raise DataError(message, f"lower data.batch_size to {self.num_examples} or less")
-        draws = self._draws(epoch)
+        more, view = self.more, epoch
+        if more is None or epoch is None:
+            return self._options(self._batches(batch_size, epoch, view, 0).map(_without_index))
+        view = more.view(epoch)
+
+        def finish(index: tf.Tensor, features: Element, label: tf.Tensor, weight: tf.Tensor) -> Batch:
+            return more.finish(features, index, epoch), label, weight
+
+        return self._options(self._batches(batch_size, epoch, view, 0).map(finish, **PARALLEL))
+
+    def indexed(self, batch_size: int, *, epoch: int | None, view: int | None, start: int = 0) -> tf.data.Dataset:
+        """Make batches of (index, features, label, sample_weight), index being int64 (batch,) numbers of examples.
+
+        Args:
+            batch_size: examples in every batch.
+            epoch: as for `batches`.
+            view: augmented as in that epoch; None: not at all.
+            start: in order only, the first example.
+        """
+        return self._options(self._batches(batch_size, epoch, view, start))
+
+    @staticmethod
+    def _options(batches: tf.data.Dataset) -> tf.data.Dataset:
+        options = tf.data.Options()
+        options.deterministic = True
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+        return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+    def _batches(self, batch_size: int, epoch: int | None, view: int | None, start: int) -> tf.data.Dataset:
+        draws = self._draws(view)
         large = {name: drawn for name, drawn in draws.items() if self.examples.images[name].pixels > SMALL_IMAGE_PIXELS}
         small = {name: drawn for name, drawn in draws.items() if name not in large}
-        elements = self._elements(batch_size, epoch)
+        elements = self._elements(batch_size, epoch, start)
         if self.examples.files:
             elements = elements.map(self._file_decoder(), **PARALLEL)
         if self.examples.records:
             elements = elements.map(self._record_decoder(), **PARALLEL)
         if large:
             elements = elements.map(self._image_augmenter(large), **PARALLEL)
-        batches = elements.batch(batch_size, drop_remainder=True).map(self._finisher(small, set(large)), **PARALLEL)
-        options = tf.data.Options()
-        options.deterministic = True
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-        return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+        return elements.batch(batch_size, drop_remainder=True).map(self._finisher(small, set(large)), **PARALLEL)
 
     def sample(self, step: int) -> dict[str, Array]:
         """Every step-th example of what is in memory, and what tells the rest apart without decoding it."""
@@ -128,20 +166,18 @@ class Split:
             name: (_constant(item.flip), _constant(item.down), _constant(item.right)) for name, item in drawn.items()
         }
 
-    def _elements(self, batch_size: int, epoch: int | None) -> tf.data.Dataset:
+    def _elements(self, batch_size: int, epoch: int | None, start: int) -> tf.data.Dataset:
         """{index, weight} of each example in the wanted order, and its record where it comes from one."""
-        padding = -self.num_examples % batch_size if epoch is None else 0
+        padding = (start - self.num_examples) % batch_size if epoch is None else 0
         if self.examples.records:
-            records = self._records(epoch)
+            records = self._records(epoch).skip(start)
             filling = records.take(1).repeat(padding).map(lambda item: {**item, "weight": tf.zeros((), tf.float32)})
             return records.concatenate(filling) if padding else records
-        order = np.arange(self.num_examples)
+        order = np.arange(start, self.num_examples)
         if epoch is not None:
             order = generator("order", self.examples.seed, epoch).permutation(self.num_examples)
         weight = np.r_[np.ones(len(order), np.float32), np.zeros(padding, np.float32)]
-        return tf.data.Dataset.from_tensor_slices(
-            {"index": np.r_[order, np.zeros(padding, np.int64)], "weight": weight}
-        )
+        return tf.data.Dataset.from_tensor_slices({"index": np.r_[order, np.full(padding, start)], "weight": weight})
 
     def _records(self, epoch: int | None) -> tf.data.Dataset:
         images = next(iter(self.examples.records.values()))
@@ -204,13 +240,13 @@ class Split:
 
         return augment
 
-    def _finisher(self, draws: Draws, augmented: set[str]) -> Callable[[Element], Batch]:
+    def _finisher(self, draws: Draws, augmented: set[str]) -> Callable[[Element], IndexedBatch]:
         """The function that looks up everything else for a batch of indices."""
         places, weights = _constant(self.places), _constant(self.weights)
         labels = None if self.labels is None else _constant(self.labels)
         in_memory = [name for name in self.examples.features if name not in augmented]
 
-        def finish(element: Element) -> Batch:
+        def finish(element: Element) -> IndexedBatch:
             index = element["index"]
             place = tf.gather(places, index)
             features = {name: tf.gather(self.examples.features[name], place) for name in in_memory}
@@ -220,9 +256,13 @@ class Split:
             for name, spec in self.examples.images.items():
                 features[name] = with_channels(features[name], spec.channels)
             label = element["label"] if labels is None else tf.gather(labels, index)
-            return features, label, element["weight"] * tf.gather(weights, index)
+            return index, features, label, element["weight"] * tf.gather(weights, index)
 
         return finish
+
+
+def _without_index(index: tf.Tensor, features: Element, label: tf.Tensor, weight: tf.Tensor) -> Batch:
+    return features, label, weight
 
 
 def _image_key(name: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tdspec.data.table import Array, Table
+from tdspec.data.values import is_number
 from tdspec.errors import DataError
 from tdspec.graph.text import IDS, MASK, SEGMENTS, TextInput
 from tdspec.graph.tokenizers import Tokenizer, read_tokenizer
@@ -73,15 +74,7 @@ def _checked(texts: Array, column: str, table: Table, rows: Array) -> list[str]:
             hint = "fill it in, or leave such examples out" if missing else "input.column names the column of texts"
             message = f"column '{column}' has {what} in {table.row_name(int(row))}, expected a text"
             raise DataError(message, hint)
-    if all(map(_is_number, found)):
+    if all(map(is_number, found)):
         message = f"column '{column}' has {found[0]} in {table.row_name(int(rows[0]))} and holds numbers only"
         raise DataError(f"{message}, expected texts", "input.column names the column of texts")
     return [str(text) for text in found]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

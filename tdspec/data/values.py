@@ -175,13 +175,14 @@ def _parsed(values: Array, dtype: Any, table: Table, name: str, rows: Array, exp
     try:
         return values.astype(dtype)
     except (ValueError, OverflowError):
-        bad = np.array([not _is_number(text) for text in values])
+        bad = np.array([not is_number(text) for text in values])
     if not bad.any():
         return np.array([float(text) for text in values])
     raise _misfit(table, name, rows, values, bad, expected)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
     try:
         float(text)
     except ValueError:

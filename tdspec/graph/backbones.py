@@ -208,7 +208,7 @@ def keras_file(file: str, *, size: Size, channels: int) -> Backbone:
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:
         hint = "a Sequential needs an Input, a model with several outputs the one that counts"
         raise GraphError(f"'{path.name}' holds no functional model with one output", hint)
-    if all(len(tensor.shape) < 3 for tensor in model.inputs) and len(model.inputs) > 1:
+    if len(model.inputs) > 1 and not reads_text(model) and all(len(tensor.shape) < 3 for tensor in model.inputs):
         return _on_columns(model, path.stem)
     return Backbone(model, path.stem, _settled_size(model, size, channels))
 

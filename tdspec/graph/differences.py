@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tdspec.graph.picture_style import quantity, shape_text
+from tdspec.graph.plan_views import models_of
 
 Plan = Mapping[str, Any]
-SIDES = ("teacher", "student")
 ABSENT = "nothing"
 
 
@@ -28,8 +28,9 @@ def describe(before: Plan, after: Plan) -> tuple[str, ...]:
         last the versions. Empty where the plans are the same.
     """
     lines = [*_heads(before, after), *_inputs(before, after)]
-    for side in SIDES:
-        lines += _model(side, before[side], after[side])
+    old, new = models_of(before), models_of(after)
+    for name in dict.fromkeys([*old, *new]):
+        lines += _model(name, old.get(name), new.get(name))
     lines += _message(before["message"], after["message"])
     lines += _value("iterations", before["iterations"], after["iterations"])
     lines += _codecs(_by_name(before["codecs"]), _by_name(after["codecs"]))
@@ -102,7 +103,8 @@ def _relative(before: float, after: float) -> str:
 
 
 def _amounts(name: str, before: Mapping[str, float], after: Mapping[str, float], unit: str = "") -> list[str]:
-    return [line for key in after for line in _amount(f"{name}, {key}", before[key], after[key], unit)]
+    keys = dict.fromkeys([*after, *before])
+    return [line for key in keys for line in _amount(f"{name}, {key}", before.get(key, 0), after.get(key, 0), unit)]
 
 
 def _numbers(cost: Mapping[str, Any]) -> dict[str, float]:
@@ -148,6 +150,7 @@ def _model(side: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]
         assert model is not None
         return [f"{side} {verb}: {model['backbone']} with {quantity(model['parameters'])} parameters"]
     lines = _value(f"{side} backbone", before["backbone"], after["backbone"])
+    lines += _value(f"{side} weight", before.get("weight"), after.get("weight"))
     lines += _cuts(side, before["cut"], after["cut"])
     old, new = _by_name(before["segments"]), _by_name(after["segments"])
     for name in (name for name in new if name in old):
@@ -208,8 +211,8 @@ def _terms(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[
     ]
     for name in common:
         old, new = before[name], after[name]
-        keys = [key for key in new if key not in ("name", "target", "prediction", "formula")]
-        lines += [line for key in keys for line in _value(f"term {name} {key}", old[key], new[key])]
+        keys = [key for key in {**new, **old} if key not in ("name", "target", "prediction", "formula")]
+        lines += [line for key in keys for line in _value(f"term {name} {key}", old.get(key), new.get(key))]
         pairs = len(old["target"]), len(new["target"])
         if pairs[0] != pairs[1]:
             lines.append(f"term {name} compares {pairs[1]} pairs instead of {pairs[0]}")

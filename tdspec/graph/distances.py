@@ -43,12 +43,14 @@ def position_weights(state: Tensor, mask: Tensor | None) -> Tensor:
 
     Args:
         state: (batch, positions, dim).
-        mask: (batch, positions), or None where all count.
+        mask: (batch, positions), or None where all count. Of another state where this one is a single vector.
 
     Returns:
         float32 (batch, positions).
     """
-    return ops.ones_like(state[..., 0]) if mask is None else ops.cast(mask, "float32")
+    if mask is None or state.shape[1] == 1 != mask.shape[1]:
+        return ops.ones_like(state[..., 0])
+    return ops.cast(mask, "float32")
 
 
 def mean_over_positions(values: Tensor, weights: Tensor) -> Tensor:

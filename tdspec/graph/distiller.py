@@ -8,6 +8,7 @@ Leaves out: building the graph (`compiler.py`), optimizers, checkpoints and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,32 +20,13 @@ from keras import ops
 from tdspec.graph.across import REPLICAS
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
+from tdspec.graph.distances import Distance
 from tdspec.graph.predictions import TASK_LOSSES
+from tdspec.graph.records import Records, num_replicas
 from tdspec.graph.step import Batch, Forward, Step
-from tdspec.graph.terms import DISTANCES, Schedule, Term
+from tdspec.graph.terms import DISTANCES, NOTHING, Schedule, Term
 
 Tensor = Any
-
-
-def _accuracy() -> keras.metrics.Metric:
-    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-
-
-def _binary_accuracy() -> keras.metrics.Metric:
-    return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
-
-
-def _rmse() -> keras.metrics.Metric:
-    return keras.metrics.RootMeanSquaredError(name="rmse")
-
-
-# The figure a task is judged by, and whether more is better.
-TASK_METRICS: dict[str, tuple[Callable[[], keras.metrics.Metric], bool]] = {
-    "classification": (_accuracy, True),
-    "regression": (_rmse, False),
-    "binary": (_binary_accuracy, True),
-    "multilabel": (_binary_accuracy, True),
-}
 
 
 # The share of a run that is done, from 0 to 1, and that of its warm-up -> the factor of a weight.
@@ -52,6 +34,30 @@ SCHEDULES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "linear_warmup": lambda done, warmup: ops.minimum(done / warmup, 1.0),
     "cosine": lambda done, warmup: 0.5 * (1.0 + ops.cos(np.pi * ops.minimum(done, 1.0))),
 }
+
+
+@dataclass(frozen=True)
+class TeacherParts:
+    """What a Distiller knows of a teacher.
+
+    Attributes:
+        name: "teacher", or what one of several is called.
+        model: features -> prediction or features, frozen.
+        segments: the model in three parts; None where it is not cut.
+        codec: its E and D; None where the method has none.
+        projection: of the student's high state; None where the method has none.
+        has_learned_weight: whether the weight of its terms is trained.
+    """
+
+    name: str
+    model: keras.Model
+    segments: Segments | None
+    codec: Codec | None
+    projection: keras.layers.Layer | None
+    has_learned_weight: bool = False
+
+
+NOBODY = TeacherParts("", None, None, None, None)
 
 
 class Distiller(keras.Model):
@@ -66,13 +72,17 @@ class Distiller(keras.Model):
         terms: the objective.
         task_type: "classification", "regression", "binary" or "multilabel".
         student: features -> prediction; what is evaluated and exported.
-        teacher: features -> prediction or features, frozen here; None without one.
-        student_segments, teacher_segments: the models in three parts; None where not cut.
-        student_codec, teacher_codec: E and D of each side; None where the method has none.
-        projection: of the student's high state; None where the method has none.
+        student_segments: the student in three parts; None where it is not cut.
+        teachers: none, one, or several.
+        codecs: E and D of everybody, by name: "student_codec", "teacher_codec".
+        distances: by name, those that the terms are measured by.
 
     Attributes:
+        teacher, teacher_segments, teacher_codec, projection: of the only teacher; None without one.
         term_factors: by term a scalar beside its weight, 1 unless the terms are balanced.
+        teacher_scales: by teacher whose weight is learned, the scalar s of exp(-s) * L + s, where L is the sum of its
+            terms (arXiv 1705.07115, equation 7 times 2, with s = log sigma^2). It starts at 0, which
+            is weight 1, and has its minimum at s = log L.
     """
 
     def __init__(
@@ -83,52 +93,44 @@ class Distiller(keras.Model):
         *,
         task_type: str,
         student: keras.Model,
-        teacher: keras.Model | None,
         student_segments: Segments | None,
-        teacher_segments: Segments | None,
-        student_codec: Codec | None,
-        teacher_codec: Codec | None,
-        projection: keras.layers.Layer | None,
+        teachers: tuple[TeacherParts, ...],
+        codecs: Mapping[str, Codec],
+        distances: Mapping[str, Distance] = DISTANCES,
         name: str,
     ):
         super().__init__(inputs=dict(inputs), outputs=dict(tensors), name=name)
         self.terms = terms
         self.task_type = task_type
         self.student = student
-        self.teacher = teacher
-        self.student_segments, self.teacher_segments = student_segments, teacher_segments
-        self.student_codec, self.teacher_codec = student_codec, teacher_codec
-        self.projection = projection
+        self.teachers, self.codecs = teachers, dict(codecs)
+        only = teachers[0] if len(teachers) == 1 else NOBODY
+        self.teacher = only.model
+        self.student_segments, self.teacher_segments = student_segments, only.segments
+        self.student_codec, self.teacher_codec = self.codecs.get("student_codec"), only.codec
+        self.projection = only.projection
         self.total_steps: int | None = None
         self._step: Step | None = None
         self.term_factors = {
             term.name: keras.Variable("ones", (), dtype="float32", trainable=False, name=f"{term.name}_factor")
             for term in terms
         }
+        self.teacher_scales = {teacher.name: _scale(teacher.name) for teacher in teachers if teacher.has_learned_weight}
         self._features = tuple(student.input)
-        self._labelled = frozenset(term.name for term in terms if term.needs_label)
-        self._distances = {term.name: self._distance(term) for term in terms}
-        self._term_means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self._distances)}
-        make_metric, self.more_is_better = TASK_METRICS[task_type]
-        self._task_metric = make_metric()
-        self._task_mean = self._term_means.get("task") or keras.metrics.Mean(name="task")
-        self.trained_variables = _unique(
-            variable for operation in self.operations for variable in getattr(operation, "trainable_variables", ())
-        )
+        self._distances = {term.name: self._distance(term, distances) for term in terms}
+        self._records = Records(terms, task_type)
+        self.task_metric, self.more_is_better = self._records.task_metric, self._records.more_is_better
+        trained = [v for operation in self.operations for v in getattr(operation, "trainable_variables", ())]
+        self.trained_variables = _unique([*trained, *self.teacher_scales.values()])
 
-    def _distance(self, term: Term) -> Callable[..., Tensor]:
-        function = TASK_LOSSES[self.task_type][1] if term.name == "task" else DISTANCES[term.distance]
+    def _distance(self, term: Term, distances: Mapping[str, Distance]) -> Callable[..., Tensor]:
+        function = TASK_LOSSES[self.task_type][1] if term.name == "task" else distances[term.distance]
         return partial(function, across=REPLICAS, **term.options)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The mean of each term, of the whole objective, and the task's figure, in the order they are logged."""
-        return [*_unique([*self._term_means.values(), self._task_mean]), self._task_metric]
-
-    @property
-    def task_metric(self) -> keras.metrics.Metric:
-        """The figure the task is judged by."""
-        return self._task_metric
+        return self._records.all
 
     def compile(
         self, optimizer: Any = "adam", *, total_steps: int | None = None, jit: str = "off", **options: Any
@@ -146,6 +148,9 @@ class Distiller(keras.Model):
             raise ValueError(f"the weight of '{scheduled[0]}' has a schedule: expected total_steps, received None")
         self.total_steps = total_steps
         super().compile(optimizer=optimizer, jit_compile=False, **options)
+        if self.teacher_scales:
+            # decay would pull a learned weight towards 1
+            self.optimizer.exclude_from_weight_decay(var_list=list(self.teacher_scales.values()))
         self.optimizer.build(self.trained_variables)
         self._step = Step(self, jit)
 
@@ -176,13 +181,17 @@ class Distiller(keras.Model):
                 ops.stop_gradient(known[name]) if term.detach == end else known[name]
                 for end, name in (("target", target), ("prediction", prediction))
             ]
-            given = {keyword: known[names[index]] for keyword, names in term.given.items()}
+            given = {keyword: known[names[index]] for keyword, names in term.given.items() if names[index] != NOTHING}
             values.append(weight * distance(*pair, **given))
         return values
 
     def weight_now(self, term: Term) -> Tensor:
-        """The factor of a term at this step: its weight, times what balances it, times its schedule's."""
-        return term.weight * self.term_factors[term.name] * self._scheduled(term.schedule)
+        """The factor of a term at this step: its weight, times what balances it, its schedule's, its teacher's."""
+        return self._weight(term, self.teacher_scales)
+
+    def _weight(self, term: Term, scales: Mapping[str, Tensor]) -> Tensor:
+        weight = term.weight * self.term_factors[term.name] * self._scheduled(term.schedule)
+        return weight * ops.exp(-scales[term.teacher]) if term.teacher in scales else weight
 
     def _scheduled(self, schedule: Schedule) -> Tensor | float:
         """The factor of a weight at this step, from 0 to 1."""
@@ -191,7 +200,7 @@ class Distiller(keras.Model):
         done = ops.cast(self.optimizer.iterations, "float32") / float(self.total_steps or 1)
         return SCHEDULES[schedule.type](done, schedule.warmup)
 
-    def _loss_share(self, values: Mapping[str, Tensor], sample_weight: Tensor) -> Tensor:
+    def _loss_share(self, values: Mapping[str, Tensor], sample_weight: Tensor, scales: Mapping[str, Tensor]) -> Tensor:
         """This replica's part of the objective; the parts of all replicas add up to it.
 
         The optimizer adds gradients up over replicas, so each term is divided by what all replicas hold.
@@ -201,8 +210,10 @@ class Distiller(keras.Model):
         for term in self.terms:
             count = REPLICAS.sum(sample_weight if term.needs_label else one)
             shares.append(
-                self.weight_now(term) * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon())
+                self._weight(term, scales) * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon())
             )
+        # exp(-s) is in the weight; + s is there once, not once a replica
+        shares += [scale / num_replicas() for scale in scales.values()]
         return sum(shares)
 
     def prepare(self, element_spec: Any, strategy: tf.distribute.Strategy) -> None:
@@ -227,8 +238,8 @@ class Distiller(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One step on a batch (features, label) or (features, label, sample_weight); returns the running means."""
-        self._compiled_step()(Batch(*_unpacked(data)))
-        return {metric.name: metric.result() for metric in (*self._term_means.values(), self._task_metric)}
+        self._compiled_step()(_unpacked(data))
+        return self._records.of_training()
 
     def update(self, batch: Batch, trained: Sequence[Tensor], forward: Forward) -> None:
         """One step: forward, the terms, their gradients, the optimizer, the running means.
@@ -243,36 +254,24 @@ class Distiller(keras.Model):
             tape.watch(trained)
             tensors = forward(batch.features)
             values = self.term_values(tensors, batch.label, batch.sample_weight)
-            share = self._loss_share(values, batch.sample_weight)
+            share = self._loss_share(values, batch.sample_weight, self._scales_among(trained))
             scaled = self.optimizer.scale_loss(share)
         pairs = zip(tape.gradient(scaled, trained), self.trained_variables, strict=True)
         self.optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
-        self._record(values, share, batch.sample_weight)
-        self._task_metric.update_state(batch.label, tensors["student_prediction"], batch.sample_weight)
+        self._records.trained(values, share, batch, tensors["student_prediction"])
 
-    def _record(self, values: Mapping[str, Tensor], share: Tensor, sample_weight: Tensor) -> None:
-        context = tf.distribute.get_replica_context()
-        num_replicas = 1 if context is None else context.num_replicas_in_sync
-        self._term_means["loss"].update_state(share * num_replicas)
-        for name, value in values.items():
-            if name in self._labelled:
-                # `value` is weighted already: the mean weighs by count, so hand it the sum over the weights.
-                self._mean_of_weighted(self._term_means[name], value, sample_weight)
-            else:
-                self._term_means[name].update_state(value)
-
-    @staticmethod
-    def _mean_of_weighted(mean: keras.metrics.Mean, value: Tensor, sample_weight: Tensor) -> None:
-        mean.update_state(value / ops.where(sample_weight > 0, sample_weight, 1.0), sample_weight)
+    def _scales_among(self, trained: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The scales of the teachers as a tape watches them."""
+        # they are the last of `trained_variables`
+        return dict(zip(self.teacher_scales, trained[len(trained) - len(self.teacher_scales) :], strict=True))
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """The student alone on a batch: the task's loss and figure."""
-        features, label, sample_weight = _unpacked(data)
-        prediction = self.student({name: features[name] for name in self._features}, training=False)
-        value = TASK_LOSSES[self.task_type][1](label, prediction)
-        self._task_mean.update_state(value, sample_weight)
-        self._task_metric.update_state(label, prediction, sample_weight)
-        return {metric.name: metric.result() for metric in (self._task_mean, self._task_metric)}
+        batch = _unpacked(data)
+        prediction = self.predict_step(data)
+        value = TASK_LOSSES[self.task_type][1](batch.label, prediction)
+        self._records.tested(value, batch, prediction)
+        return self._records.of_test()
 
     def predict_step(self, data: Any) -> Tensor:
         """The student's prediction for a batch of features."""
@@ -286,11 +285,15 @@ def _part_of(spec: tf.TensorSpec, num_replicas: int) -> tf.TensorSpec:
     return tf.TensorSpec([None if size is None else size // num_replicas, *spec.shape[1:]], spec.dtype)
 
 
-def _unpacked(data: Any) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:
+def _scale(name: str) -> keras.Variable:
+    return keras.Variable("zeros", (), dtype="float32", name=f"{name}_scale")
+
+
+def _unpacked(data: Any) -> Batch:
     features, label, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if sample_weight is None:
         sample_weight = ops.ones((ops.shape(label)[0],), "float32")
-    return features, label, ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
+    return Batch(features, label, ops.reshape(ops.cast(sample_weight, "float32"), (-1,)))
 
 
 def _unique(items: Any) -> list[Any]:

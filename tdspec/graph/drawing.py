@@ -164,6 +164,11 @@ def bar(x: float, y: float, width: float, height: float, parts: Sequence[tuple[f
     )
 
 
+def shifted(elements: Sequence[str], down: float) -> list[str]:
+    """The elements moved down by so many pixels."""
+    return [f'<g transform="translate(0 {down:g})">', *elements, "</g>"] if down else list(elements)
+
+
 def document(width: float, height: float, title: str, parts: Sequence[str]) -> str:
     """A whole SVG file on white, with a title for those who hear rather than see it."""
     body = "\n".join(parts)

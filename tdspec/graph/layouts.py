@@ -132,6 +132,43 @@ class Resample(keras.layers.Layer):
         return (input_shape[0], *self.target.axes, input_shape[-1])
 
 
-def resample(state: keras.KerasTensor, source: Layout, target: Layout, *, name: str) -> keras.KerasTensor:
-    """The state in another layout; the same tensor where the layouts are equal."""
-    return state if source == target else Resample(source, target, name=name)(state)
+class MaskedMean(keras.layers.Layer):
+    """Moves the tokens of a text to one position: their mean, padding left out; 0 where all is padding.
+
+    Args:
+        target: a layout of one position.
+    """
+
+    def __init__(self, target: Layout, **kwargs: Any):
+        super().__init__(trainable=False, **kwargs)
+        self.target = target
+
+    def call(self, state: Any, mask: Any) -> Any:
+        weights = ops.cast(mask, "float32")
+        weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1.0)
+        mean = ops.einsum("bp,bpd->bd", ops.cast(weights, state.dtype), state)
+        return ops.reshape(mean, (-1, *self.target.axes, state.shape[-1]))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], *self.target.axes, input_shape[-1])
+
+
+def are_tokens(layout: Layout, mask: keras.KerasTensor | None) -> bool:
+    """Whether a layout is the tokens of the text whose padding a mask (batch, length) tells; no text, no tokens."""
+    return mask is not None and layout.axes == tuple(mask.shape[1:])
+
+
+def resample(
+    state: keras.KerasTensor, source: Layout, target: Layout, *, name: str, mask: keras.KerasTensor | None = None
+) -> keras.KerasTensor:
+    """The state in another layout; the same tensor where the layouts are equal.
+
+    Args:
+        state: (batch, ..., d) in the layout `source`.
+        mask: (batch, length) of 0 for padding, of the text that the model reads; None where it reads none.
+    """
+    if source == target:
+        return state
+    if are_tokens(source, mask) and target.num_positions == 1:
+        return MaskedMean(target, name=name)(state, mask)
+    return Resample(source, target, name=name)(state)

@@ -8,9 +8,9 @@ Leaves out: what is compared with what (`terms.py`), the reduction and the step 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -18,9 +18,12 @@ from keras import ops
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
 from tdspec.graph.layouts import Layout, resample
-from tdspec.graph.terms import Term
+from tdspec.graph.terms import NOTHING, Term
 
 Tensor = Any
+
+# What the student says of the data before anybody answers.
+SHARED = frozenset(("student_low", "student_high", "student_prediction", "student_message"))
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,10 @@ class Conversation:
         student, teacher: a `Side`, or the whole model inputs -> prediction where it is not cut; None: no teacher.
         teacher_asks_itself: the teacher interprets its own message instead of the student's (one_way_control).
         projection: the student's high state -> as wide as the teacher's; None where no term asks for it.
+        mask: the input that tells which tokens of a text are padding; None where no state of a text is compared.
         detach: "question" or "answer" or both: a message through which no gradient flows back to who sent it.
+        teacher_name: for the names of layers.
+        first: with several teachers, the conversation with the first: what the student alone says is said once.
     """
 
     def __init__(
@@ -80,17 +86,27 @@ class Conversation:
         teacher_asks_itself: bool,
         projection: keras.layers.Layer | None = None,
         detach: tuple[str, ...] = (),
+        mask: keras.KerasTensor | None = None,
+        teacher_name: str = "teacher",
+        first: Conversation | None = None,
     ):
         self.inputs = dict(inputs)
         self.student, self.teacher = student, teacher
         self.teacher_asks_itself = teacher_asks_itself
-        self.projection, self.detach = projection, detach
+        self.projection, self.detach, self.mask = projection, detach, mask
+        self.teacher_name, self._first = teacher_name, first
         self.tensors: dict[str, keras.KerasTensor] = {}
         self._decoded: dict[tuple[str, str, bool], list[keras.KerasTensor]] = {}
-        self._in_inference: dict[str, InInference] = {}
+        self._in_inference: dict[str, InInference] = {} if first is None else first._in_inference
+
+    def is_shared(self, name: str) -> bool:
+        """Whether a tensor is the same in the conversations with all teachers."""
+        return name in SHARED or name in self.inputs
 
     def __getitem__(self, name: str) -> keras.KerasTensor:
-        if name in self.inputs:
+        if self._first is not None and self.is_shared(name):
+            self.tensors[name] = self._first[name]
+        elif name in self.inputs and name not in self.tensors:
             # an input that a distance reads, such as a padding mask
             self.tensors[name] = ops.cast(self.inputs[name], "float32")
         if name not in self.tensors:
@@ -154,8 +170,7 @@ class Conversation:
         run = self._inference_of(model) if inference else model
         if state is None:
             return run({name: self.inputs[name] for name in model.input})
-        masks = [self.inputs[tensor.name] for tensor in model.inputs[1:]]
-        return run([state, *masks])
+        return run([state, *self._masks(model.inputs[1:])])
 
     def _prediction(self, side: Any, prefix: str, *, inference: bool = False) -> Tensor:
         if isinstance(side, Side):
@@ -169,21 +184,28 @@ class Conversation:
         return self._in_inference[model.name]
 
     def _encode(self, side: Any, low: Tensor, high: Tensor) -> Tensor:
-        return side.codec.encode([low, high])
+        model = side.codec.encode
+        return model([low, high, *self._masks(model.inputs[2:])])
+
+    def _masks(self, entries: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
+        """What the inputs of a segment or codec that tell padding are fed."""
+        return [self.inputs[entry.name] for entry in entries]
 
     def _placed(self, index: int) -> Tensor:
         """The teacher's low (0) or high (1) state at the positions of the student's."""
         word = ("low", "high")[index]
         source, target = self.teacher.layouts[index], self.student.layouts[index]
-        return resample(self[f"teacher_{word}"], source, target, name=f"teacher_{word}_placed")
+        name = f"{self.teacher_name}_{word}_placed"
+        return resample(self[f"teacher_{word}"], source, target, name=name, mask=self.mask)
 
     def _decode(self, prefix: str, message: str, name: str, role: str = "consistency") -> Tensor:
         """One state of a message, which is decoded once for all who ask; role: "question", "answer", "consistency"."""
         stopped = role in self.detach
         if (prefix, message, stopped) not in self._decoded:
-            codec = (self.student if prefix == "student" else self.teacher).codec
+            model = (self.student if prefix == "student" else self.teacher).codec.decode
             heard = ops.stop_gradient(self[message]) if stopped else self[message]
-            self._decoded[prefix, message, stopped] = keras.tree.flatten(codec.decode(heard))
+            masks = self._masks(model.inputs[1:])
+            self._decoded[prefix, message, stopped] = keras.tree.flatten(model([heard, *masks] if masks else heard))
         return self._decoded[prefix, message, stopped]["_high" in name]
 
 
@@ -191,3 +213,38 @@ def unfold(conversation: Conversation, terms: tuple[Term, ...]) -> dict[str, ker
     """The tensors that the terms read, by name, and the student's prediction."""
     names = {name for term in terms for name in term.names}
     return {name: conversation[name] for name in sorted(names | {"student_prediction"})}
+
+
+def in_company(
+    conversation: Conversation,
+    tensors: Mapping[str, keras.KerasTensor],
+    terms: tuple[Term, ...],
+    weight: float | Literal["learned"],
+) -> tuple[dict[str, keras.KerasTensor], tuple[Term, ...]]:
+    """The tensors and terms of one of several conversations, by names that tell them apart: "interaction_big",
+    "big.teacher_low"; what is shared keeps its name.
+
+    Args:
+        conversation: with one teacher.
+        tensors: what `unfold` gives.
+        terms: of the method.
+        weight: of the teacher; "learned": its terms keep their own, and the Distiller learns the rest.
+    """
+    teacher = conversation.teacher_name
+
+    def named(name: str) -> str:
+        return name if name in ("label", NOTHING) or conversation.is_shared(name) else f"{teacher}.{name}"
+
+    def of_teacher(term: Term) -> Term:
+        return replace(
+            term,
+            name=f"{term.name}_{teacher}",
+            weight=term.weight * (1.0 if weight == "learned" else weight),
+            target=tuple(map(named, term.target)),
+            prediction=tuple(map(named, term.prediction)),
+            given={key: tuple(map(named, names)) for key, names in term.given.items()},
+            teacher=teacher,
+        )
+
+    renamed = {named(name): tensor for name, tensor in tensors.items()}
+    return renamed, tuple(term if term.name == "task" else of_teacher(term) for term in terms)

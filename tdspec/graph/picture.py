@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tdspec.graph import drawing
-from tdspec.graph.drawing import INK, LINE, PALE_INK, PAPER, box, label, path, pill
+from tdspec.graph.drawing import INK, LINE, PALE_INK, PAPER, box, label, path, pill, shifted
 from tdspec.graph.picture_panels import bottom, header
 from tdspec.graph.picture_style import (
     BADGE_WIDTH,
@@ -22,6 +22,7 @@ from tdspec.graph.picture_style import (
     INPUT_BELOW,
     LOW,
     MARGIN,
+    PANELS_BELOW,
     PREDICTION,
     SIDES,
     TITLES,
@@ -35,6 +36,7 @@ from tdspec.graph.picture_style import (
     span,
 )
 from tdspec.graph.picture_talk import talk
+from tdspec.graph.plan_views import plans_apart, with_one_teacher
 
 CUTS = {"low": (LOW, "l"), "high": (HIGH, "h")}
 
@@ -48,18 +50,30 @@ def draw(plan: Plan) -> str:
     Returns:
         The text of an SVG file, 1200 pixels wide.
     """
-    parts = header(plan)
+    whole, apart = with_one_teacher(plan), plans_apart(plan)
+    parts = header(whole)
+    # one conversation above the other
+    step = floor(whole) + PANELS_BELOW - TITLES
+    for index, one in enumerate(apart):
+        parts += shifted(_conversation(one), step * index)
+    panels, height = bottom(whole)
+    below = step * (len(apart) - 1)
+    return drawing.document(
+        WIDTH, height + below, f"{plan['name']}: {plan['method']}", [*parts, *shifted(panels, below)]
+    )
+
+
+def _conversation(plan: Plan) -> list[str]:
+    """The student, its teacher if there is one, and what they say to each other."""
     if plan["teacher"] is None:
         left = CENTER - COLUMN_WIDTH / 2
-        parts += _column(plan, "student", left)
+        parts = _column(plan, "student", left)
     else:
         left = MARGIN
-        parts += _column(plan, "student", left)
+        parts = _column(plan, "student", left)
         parts += _column(plan, "teacher", WIDTH - MARGIN - COLUMN_WIDTH)
         parts += talk(plan)
-    parts += _comparisons_on_top(plan, left + COLUMN_WIDTH)
-    panels, height = bottom(plan)
-    return drawing.document(WIDTH, height, f"{plan['name']}: {plan['method']}", [*parts, *panels])
+    return parts + _comparisons_on_top(plan, left + COLUMN_WIDTH)
 
 
 def _column(plan: Plan, side: str, x: float) -> list[str]:
@@ -69,9 +83,13 @@ def _column(plan: Plan, side: str, x: float) -> list[str]:
     middle = x + COLUMN_WIDTH / 2
     size = f"{quantity(model['parameters'])} parameters · {quantity(model['flops'], 'FLOPs')}"
     name = f"{side}, {'trained' if side == 'student' else 'frozen'}"
+    backbone = model["backbone"]
+    if "weight" in model:
+        # one of several teachers
+        name, backbone = f"{model['name']}, frozen", f"{backbone}, weight {model['weight']}"
     parts = [
         label(middle, TITLES + 14, name, width=COLUMN_WIDTH, size=17, bold=True, color=color, anchor="middle"),
-        label(middle, TITLES + 31, model["backbone"], width=COLUMN_WIDTH, size=12, anchor="middle"),
+        label(middle, TITLES + 31, backbone, width=COLUMN_WIDTH, size=12, anchor="middle"),
         label(middle, TITLES + 46, size, width=COLUMN_WIDTH, size=10.5, color=PALE_INK, anchor="middle"),
         *_inputs(plan, middle, color),
     ]

@@ -144,13 +144,13 @@ def _cost(plan: Plan, top: float, height: float) -> list[str]:
 def _marks(plan: Plan) -> list[tuple[str, Mark]]:
     """The kinds of lines and boxes that this picture has, each with how it is drawn."""
     names = {codec["name"] for codec in plan["codecs"]}
-    has_teacher = plan["teacher"] is not None
+    has_teacher, several = plan["teacher"] is not None, "teachers" in plan and len(plan["teachers"]) > 1
     has_cut = plan["student"]["cut"] is not None
     found = [
         (True, "trained: the student", lambda x, y: box(x, y - 7, 34, 14, fill=STUDENT_PALE, stroke=STUDENT, radius=4)),
         (
             has_teacher,
-            "frozen: the teacher",
+            "frozen: the teachers" if several else "frozen: the teacher",
             lambda x, y: box(x, y - 7, 34, 14, fill=TEACHER_PALE, stroke=TEACHER, radius=4),
         ),
         (

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tdspec.graph.drawing import badge
+from tdspec.graph.plan_views import key_of
 
 Plan = Mapping[str, Any]
 Term = Mapping[str, Any]
@@ -71,9 +72,11 @@ def span(plan: Plan, segment: str) -> tuple[float, float]:
 
 def term_colors(plan: Plan) -> dict[str, str]:
     """A colour for each term by its name: the same in every picture for the terms tdspec has, then what is left."""
-    others = [term["name"] for term in plan["terms"] if term["name"] not in TERM_COLORS]
-    more = {name: OTHER_TERM_COLORS[index % len(OTHER_TERM_COLORS)] for index, name in enumerate(others)}
-    return TERM_COLORS | more
+    keys = {term["name"]: key_of(term) for term in plan["terms"]}
+    others = dict.fromkeys(key for key in keys.values() if key not in TERM_COLORS)
+    more = {key: OTHER_TERM_COLORS[index % len(OTHER_TERM_COLORS)] for index, key in enumerate(others)}
+    known = TERM_COLORS | more
+    return known | {name: known[key] for name, key in keys.items()}
 
 
 def attached(plan: Plan, place: str) -> list[Term]:

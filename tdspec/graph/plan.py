@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from tdspec.graph.cached import KEPT
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.flops import count_flops
 from tdspec.graph.methods import InInference
@@ -22,7 +23,6 @@ from tdspec.graph.terms import FORMULAS, Term
 from tdspec.graph.walk import Node, nodes_of
 
 FORMAT = 1
-OTHER = {"student": "teacher", "teacher": "student"}
 PACKAGES = ("tdspec", "keras", "keras-hub", "tensorflow")
 
 # Cost of a backward pass over a forward one: gradients to the input and to the weights, or to the input alone.
@@ -39,18 +39,17 @@ def plan_of(compiled: Compiled) -> dict[str, Any]:
         JSON-ready data: segments with layers, shapes, parameters and FLOPs; codecs; terms; totals; cost of a step.
     """
     document, distiller = compiled.document, compiled.distiller
-    sides = {"student": compiled.student} | ({} if compiled.teacher is None else {"teacher": compiled.teacher})
-    codecs = _codecs(compiled)
-    described = {name: _side(name, side) for name, side in sides.items()}
+    codecs, formulas = _codecs(compiled), {**FORMULAS, **compiled.own.formulas}
+    described = {name: _side(name, side) for name, side in compiled.models.items()}
     return {
         "format": FORMAT,
         "name": document.spec.name,
         "method": document.spec.method,
         "spec_sha256": document.sha256,
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": versions(),
         "task": {"type": document.spec.task.type, "num_classes": compiled.num_classes},
         "inputs": [_tensor(name, tensor) | {"dtype": str(tensor.dtype)} for name, tensor in distiller.input.items()],
-        "teacher": described.get("teacher"),
+        **_teachers(compiled, described),
         "student": described["student"],
         "message": _message(compiled),
         "iterations": _iterations(compiled),
@@ -60,7 +59,7 @@ def plan_of(compiled: Compiled) -> dict[str, Any]:
                 "name": term.name,
                 "weight": term.weight,
                 "distance": term.distance,
-                "formula": FORMULAS[term.distance],
+                "formula": formulas[term.distance],
                 "options": dict(term.options),
                 **_details(term),
                 "target": list(term.target),
@@ -68,9 +67,37 @@ def plan_of(compiled: Compiled) -> dict[str, Any]:
             }
             for term in distiller.terms
         ],
+        **_cache(compiled, described),
         "totals": {"parameters": _parameters(compiled, codecs)},
-        "cost": _cost(compiled, described, {codec["name"]: codec["flops"] for codec in codecs}),
+        "cost": _cost(compiled, described, {codec["name"].replace(".", "_"): codec["flops"] for codec in codecs}),
     }
+
+
+def _teachers(compiled: Compiled, described: Mapping[str, Any]) -> dict[str, Any]:
+    """The teacher, or None; of a spec with several, the list of those that have a weight."""
+    if not compiled.document.spec.teachers:
+        return {"teacher": described.get("teacher")}
+    weights = {teacher.name: teacher.document.weight for teacher in compiled.teachers}
+    return {"teachers": [{"name": name, "weight": weight, **described[name]} for name, weight in weights.items()]}
+
+
+def _cache(compiled: Compiled, described: Mapping[str, Any]) -> dict[str, Any]:
+    """What is computed once and kept, and the FLOPs that an example's step is spared; nothing without a cache."""
+    cache = compiled.document.spec.data.teacher_cache
+    if cache is None or not compiled.cached:
+        return {}
+    teacher = described["teacher"]["segments"]
+    needed = 1 if len(teacher) == 1 else max(KEPT.index(name) for name in compiled.cached) + 1
+    value_bytes = 4 if cache.dtype == "float32" else 2
+    shapes = [_tensor(name, compiled.distiller.input[name]) for name in compiled.cached]
+    kept = {
+        "dtype": cache.dtype,
+        "views": cache.views,
+        "tensors": shapes,
+        "bytes_per_example": max(1, cache.views) * value_bytes * sum(_size(item["shape"][1:]) for item in shapes),
+        "flops_spared": FROZEN * sum(segment["flops"] for segment in teacher[:needed]),
+    }
+    return {"teacher_cache": kept}
 
 
 def _details(term: Term) -> dict[str, Any]:
@@ -79,17 +106,24 @@ def _details(term: Term) -> dict[str, Any]:
         "pair_weights": list(term.pair_weights),
         "given": {key: list(names) for key, names in term.given.items()},
     }
-    said = {key: value for key, value in details.items() if value}
+    said: dict[str, Any] = {key: value for key, value in details.items() if value}
     if term.detach != "none":
         said["detach"] = term.detach
     if term.schedule.type != "constant":
         said["schedule"] = asdict(term.schedule)
+    if term.teacher:
+        said["teacher"] = term.teacher
     return said
 
 
 def as_text(plan: Mapping[str, Any]) -> str:
     """The plan as JSON text."""
     return json.dumps(plan, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides on numbers."""
+    return {package: _version(package) for package in PACKAGES}
 
 
 def _version(package: str) -> str:
@@ -172,22 +206,21 @@ def _stable_name(node: Node) -> str:
 def _codecs(compiled: Compiled) -> list[dict[str, Any]]:
     used = {node.operation.name: node for node in nodes_of(compiled.distiller)}
     described = []
-    for side in ("student", "teacher"):
-        codec = getattr(compiled.distiller, f"{side}_codec")
-        if codec is None:
-            continue
+    for name, codec in compiled.distiller.codecs.items():
+        side = "student" if name.startswith("student_codec") else name.removesuffix("_codec")
         # A decoder hears the other side's messages.
-        own, heard = f"{side}_message", f"{OTHER[side]}_message"
+        own, heard = f"{side}_message", f"{'teacher' if side == 'student' else 'student'}_message"
         pair = [f"{side}_low", f"{side}_high"]
         for part, names in (("encode", (pair, [own])), ("decode", ([heard], pair))):
             model = getattr(codec, part)
             if model.name in used:
-                described.append(_codec(f"{side}_codec.{part}", model, compiled, *names))
+                described.append(_codec(f"{name}.{part}", model, compiled, *names))
     return described
 
 
 def _codec(name: str, model: keras.Model, compiled: Compiled, inputs: list[str], outputs: list[str]) -> dict[str, Any]:
     kind = compiled.document.spec.communication.encoder.type
+    inputs = [*inputs, *(tensor.name for tensor in model.inputs[len(inputs) :])]
     return {
         "name": name,
         "type": kind if model.weights else "identity",
@@ -199,22 +232,25 @@ def _codec(name: str, model: keras.Model, compiled: Compiled, inputs: list[str],
 
 
 def _message(compiled: Compiled) -> dict[str, Any] | None:
-    codec = compiled.distiller.teacher_codec
-    if codec is None:
+    codecs = [teacher.codec for teacher in compiled.distiller.teachers if teacher.codec is not None]
+    if not codecs:
         return None
-    shape = codec.encode.output.shape
+    # FitNet with several teachers has messages of several widths: the first one's stands for all
+    shape = codecs[0].encode.output.shape
     return {"dim": shape[-1], "positions": list(shape[1:-1])}
 
 
 def _iterations(compiled: Compiled) -> int:
-    interaction = [term for term in compiled.distiller.terms if term.name == "interaction"]
+    interaction = [term for term in compiled.distiller.terms if term.key == "interaction"]
     return compiled.document.spec.communication.iterations if interaction else 0
 
 
 def _parameters(compiled: Compiled, codecs: list[dict[str, Any]]) -> dict[str, int]:
-    teacher = compiled.teacher
+    several = bool(compiled.document.spec.teachers)
     return {
-        "teacher": 0 if teacher is None else _parameter_count([teacher.whole.graph]),
+        "teachers" if several else "teacher": _parameter_count(
+            teacher.side.whole.graph for teacher in compiled.teachers
+        ),
         "student": _parameter_count([compiled.student.whole.graph]),
         "codecs": sum(codec["parameters"] for codec in codecs),
         "trained": sum(_size(variable.shape) for variable in compiled.distiller.trained_variables),
@@ -224,22 +260,24 @@ def _parameters(compiled: Compiled, codecs: list[dict[str, Any]]) -> dict[str, i
 def _cost(compiled: Compiled, sides: Mapping[str, Any], codecs: Mapping[str, int]) -> dict[str, Any]:
     """FLOPs of a training step for one example, by walking the distillation graph call by call."""
     segments = {
-        f"{side}_{segment['name']}": segment["flops"] for side, model in sides.items() for segment in model["segments"]
+        f"{side}_{segment['name']}": (side, segment["flops"])
+        for side, model in sides.items()
+        for segment in model["segments"]
     }
-    segments |= {side: model["flops"] for side, model in sides.items()}
+    segments |= {side: (side, model["flops"]) for side, model in sides.items()}
     costs = dict.fromkeys(("student", "teacher", "interaction", "codecs"), 0)
     nodes = nodes_of(compiled.distiller)
     maker = {output: node for node in nodes for output in node.outputs}
     for node in nodes:
         name = _called(node)
-        codec = name.replace("_codec_", "_codec.")
-        if codec in codecs:
-            costs["codecs"] += TRAINED * codecs[codec]
+        if name in codecs:
+            costs["codecs"] += TRAINED * codecs[name]
         elif name in segments:
-            kind = name.partition("_")[0]
-            told = any("_codec" in _called(maker[tensor]) for tensor in node.inputs)
+            side, flops = segments[name]
+            kind = "student" if side == "student" else "teacher"
+            told = any(_called(maker[tensor]) in codecs for tensor in node.inputs)
             factor = TRAINED if kind == "student" else FROZEN_WITH_GRADIENT if told else FROZEN
-            costs["interaction" if told else kind] += factor * segments[name]
+            costs["interaction" if told else kind] += factor * flops
     return {"unit": "FLOPs per example and step", **costs, "total": sum(costs.values())}
 
 

@@ -20,5 +20,6 @@ def first_sentence(error: Exception) -> str:
     if not lines:
         return type(error).__name__
     reason = lines[1] if _ANNOUNCED.search(lines[0]) and len(lines) > 1 else lines[0]
-    # a variable's numbers may follow
+    # which shapes do not match is in the next sentence; a variable's numbers may follow
+    reason = reason.replace("must match. ", "must match: ")
     return reason.partition(", value=[")[0].partition(". ")[0].rstrip(".")

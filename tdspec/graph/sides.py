@@ -113,7 +113,7 @@ def whole_model(
     # a model given by spec reads the images of this spec's source, also where that does not declare their size
     image_shape = image_shape or facts.image_shape or (None, None, None)
     if type(backbone) is spec_model.SpecBackbone:
-        whole = _renamed(whole_model(load(backbone.spec), "student", describe, image_shape), side)
+        whole = _renamed(whole_model(load(backbone.spec), "student", describe, image_shape), document.name_of(side))
         if side == "student":
             _require_units(document, whole, facts)
         return whole if side == "student" else _with_map(document, whole, facts)
@@ -135,7 +135,7 @@ def whole_model(
             head=head,
             units=int(built.model.outputs[0].shape[-1]) if mapped else units,
             batch_norm_epsilon=getattr(backbone, "batch_norm_epsilon", None),
-            name=side,
+            name=document.name_of(side),
         )
     if side == "teacher" and part.head == "own" and document.spec.task.type != "regression":
         whole = with_logits(whole)
@@ -181,7 +181,7 @@ def cut_model(document: Document, side: str, whole: WholeModel) -> CutModel:
             f"{side}.cut.high", message, "an iteration runs the layers between; or write iterations: 0"
         )
     with placed(document, f"{side}.cut"):
-        segments = split(whole.graph, low, high, prefix=side)
+        segments = split(whole.graph, low, high, prefix=document.name_of(side))
     return CutModel(whole, points, low, high, segments)
 
 
@@ -191,7 +191,7 @@ def _found(
     try:
         return find_cut(whole.graph, points, wanted)
     except GraphError as error:
-        listing = f"`tdspec layers {document.source.file} --side {side}` lists the clean cuts"
+        listing = f"`tdspec layers {document.source.file} --side {document.name_of(side)}` lists the clean cuts"
         message = f"{error.message} in {whole.backbone.kind}" if error.message.startswith("no layer") else error.message
         hint = f"{error.hint} {listing}" if error.hint.endswith("?") else "; ".join(filter(None, (error.hint, listing)))
         raise document.error(f"{side}.cut.{word}", message, hint) from error

@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from tdspec.graph.flops import count_flops
+from tdspec.graph.plan_views import models_of
 from tdspec.graph.sides import CutModel
 from tdspec.graph.walk import nodes_of
 
@@ -102,18 +103,18 @@ def cut_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     """A plan in a dozen lines: segments, terms, totals and the cost of a step."""
+    models = models_of(plan)
     cells = [
         (
-            side if segment is plan[side]["segments"][0] else "",
+            name if segment is model["segments"][0] else "",
             segment["name"],
             shape_text(segment["output_shape"]),
             in_short(segment["parameters"]),
             in_short(segment["flops"]),
             _range(segment["layers"]),
         )
-        for side in ("teacher", "student")
-        if plan[side]
-        for segment in plan[side]["segments"]
+        for name, model in models.items()
+        for segment in model["segments"]
     ]
     lines = table(("side", "segment", "output", "parameters", "FLOPs", "layers"), cells, right=(3, 4))
     if plan["message"]:
@@ -122,12 +123,24 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
             f"message: {plan['message']['dim']} wide, {positions} position(s); iterations: {plan['iterations']}"
         )
     terms = [f"{term['weight']:g} {term['name']} ({term['distance']})" for term in plan["terms"]]
-    lines.append(f"loss: {' + '.join(terms)}")
+    learned = [name for name, model in models.items() if model.get("weight") == "learned"]
+    told = f"; for the terms L of {', '.join(learned)}: exp(-s) * L + s, with a learned s each" if learned else ""
+    lines.append(f"loss: {' + '.join(terms)}{told}")
     totals, cost = plan["totals"]["parameters"], plan["cost"]
     lines.append("parameters: " + ", ".join(f"{name} {in_short(count)}" for name, count in totals.items()))
     parts = ", ".join(f"{name} {in_short(cost[name])}" for name in ("student", "teacher", "interaction", "codecs"))
     lines.append(f"FLOPs of an example's step: {in_short(cost['total'])} ({parts})")
+    if "teacher_cache" in plan:
+        lines.append(_cache_line(plan["teacher_cache"]))
     return lines
+
+
+def _cache_line(cache: Mapping[str, Any]) -> str:
+    shapes = ", ".join(f"{tensor['name']} {shape_text(tensor['shape'])}" for tensor in cache["tensors"])
+    size = f"{in_short(cache['bytes_per_example'])} bytes for an example"
+    return (
+        f"teacher cache: {shapes} in {cache['dtype']}, {size}; spares its step {in_short(cache['flops_spared'])} FLOPs"
+    )
 
 
 def _range(layers: Sequence[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ DISTANCES: dict[str, Distance] = {**distances.DISTANCES, **predictions.DISTANCES
 FORMULAS: dict[str, str] = {**distances.FORMULAS, **predictions.FORMULAS, **relations.FORMULAS}
 
 STATES = ("student_low", "student_high")
+NOTHING = ""  # in `Term.given`: what a pair is not handed
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ class Term:
         options: keyword arguments of the distance, such as temperature.
         target, prediction: names of tensors, pair by pair; "label" is the batch's label.
         pair_weights: a factor for each pair; () where all are 1.
-        given: further tensors the distance is handed, by keyword, pair by pair; such as the label.
+        given: further tensors the distance is handed, by keyword, pair by pair; such as the label. NOTHING: none.
         detach: "target" or "prediction": through it, no gradient flows; "none".
         schedule: of the weight over the run.
+        teacher: of several, the one it is about; "" where there is one, and for the task.
     """
 
     name: str
@@ -55,6 +57,12 @@ class Term:
     given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     detach: str = "none"
     schedule: Schedule = CONSTANT
+    teacher: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its key in the spec's `losses`, which the terms of several teachers share."""
+        return self.name.removesuffix(f"_{self.teacher}") if self.teacher else self.name
 
     @property
     def needs_label(self) -> bool:
@@ -65,7 +73,7 @@ class Term:
     def names(self) -> frozenset[str]:
         """The tensors it reads from the graph."""
         read = {name for names in (self.target, self.prediction, *self.given.values()) for name in names}
-        return frozenset(read - {"label"})
+        return frozenset(read - {"label", NOTHING})
 
 
 def comparisons(name: str, iterations: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -46,8 +46,10 @@ def answer(facts: Facts) -> Answer:
     if facts.status != "complete" or facts.figure is None:
         return _unfinished(facts)
     student = (f"student ({facts.method})", _figures(facts, facts.record))
-    if facts.control is not None and facts.method != "scratch":
+    if facts.control is not None and facts.method != "scratch" and "test" in facts.record["metrics"]:
         return _compared(facts, facts.figure, student)
+    if "test" not in facts.record["metrics"]:
+        return Answer("A trial of a search: the test split was not read", (), (student,))
     if facts.method == "scratch":
         headline = "This student learned from the labels alone"
         return Answer(headline, ("It is what a distilled student has to beat.",), (student,))
@@ -68,7 +70,8 @@ def _unfinished(facts: Facts) -> Answer:
 
 
 def _figures(facts: Facts, record: object) -> tuple[str, ...]:
-    return tuple(f"{value:.4f}" for value in _values(facts, record))
+    metrics = record["metrics"]  # type: ignore[index]
+    return tuple(f"{metrics[split][facts.figure]:.4f}" if split in metrics else "not read" for split in SPLITS)
 
 
 def _values(facts: Facts, record: object) -> tuple[float, ...]:

@@ -119,6 +119,13 @@ def folded(title: str, content: str) -> Html:
     return Html(f"<details><summary>{text(title)}</summary><pre>{escape(content)}</pre></details>")
 
 
+def folded_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()
+) -> Html:
+    """A table that opens on demand."""
+    return Html(f"<details><summary>{text(title)}</summary>{table(header, rows, numbers=numbers)}</details>")
+
+
 def page(title: str, about: str, parts: Sequence[str]) -> str:
     """A whole page.
 

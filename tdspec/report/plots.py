@@ -99,6 +99,54 @@ def spots(title: str, groups: Sequence[Spot]) -> str:
         return _as_svg(drawing, title)
 
 
+@dataclass(frozen=True)
+class Dots:
+    """Single figures.
+
+    Attributes:
+        places, values: of one length.
+        marked: a place to mark, or None.
+    """
+
+    places: Sequence[float]
+    values: Sequence[float]
+    marked: float | None
+
+
+def dots(title: str, groups: Sequence[Dots], label: str) -> str:
+    """A panel of points over `label`, the marked ones as diamonds."""
+    with matplotlib.rc_context(SETTINGS):
+        drawing, axes = _panel(title, (4.2, 2.5))
+        for group in groups:
+            axes.plot(group.places, group.values, "o", color=MUTED, markersize=4, markerfacecolor="none")
+            for place, value in zip(group.places, group.values, strict=True):
+                if place == group.marked:
+                    axes.plot([place], [value], "D", color=ACCENT, markersize=6)
+        axes.set_xlabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _as_svg(drawing, title)
+
+
+SHOWN_NUMBERS = 60
+
+
+def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> str:
+    """Values from 0 to 1 as colours, with their numbers where these are few."""
+    with matplotlib.rc_context(SETTINGS):
+        drawing, axes = _panel(title, (4.2, 1.0 + 0.3 * max(3, min(len(rows), 40))))
+        axes.grid(False)
+        axes.pcolormesh(values, cmap="viridis", vmin=0.0, vmax=1.0, edgecolors="none")
+        axes.invert_yaxis()
+        axes.set_xticks([index + 0.5 for index in range(len(columns))], list(columns))
+        axes.set_yticks([index + 0.5 for index in range(len(rows))], list(rows))
+        if len(rows) * len(columns) <= SHOWN_NUMBERS:
+            for row, numbers in enumerate(values):
+                for column, value in enumerate(numbers):
+                    color = "#000000" if value > 0.6 else "#ffffff"
+                    axes.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", color=color)
+        return _as_svg(drawing, title)
+
+
 def _panel(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
     drawing = Figure(figsize=size, layout="constrained")
     drawing.patch.set_alpha(0.0)

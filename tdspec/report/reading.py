@@ -6,7 +6,6 @@ Leaves out: judging (`answer.py`) and showing (`sections.py`).
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tdspec.errors import RunError, SpecError
-from tdspec.run.run_dir import RunFolder, read_metrics, read_record
+from tdspec.run.run_dir import RunFolder, is_in_use, read_metrics, read_record
 from tdspec.spec.reader import read_file
 from tdspec.spec.source import plain_data
 from tdspec.study.figures import figure_in
@@ -77,19 +76,6 @@ def read_facts(run: RunFolder) -> Facts:
         control=control,
         control_rows=[] if control is None else read_metrics(RunFolder(run.path / control["path"])),
     )
-
-
-def is_in_use(run: RunFolder) -> bool:
-    """Whether a process holds the run folder's lock."""
-    lock = run.path / ".lock"
-    if not lock.is_file():
-        return False
-    with lock.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _status(run: RunFolder, status: str) -> str:

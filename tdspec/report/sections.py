@@ -176,9 +176,11 @@ def environment_section(facts: Facts) -> str:
         rows.append(("time", f"{record['seconds']:,.1f} s"))
     if "peak_memory_bytes" in record:
         rows.append(("peak memory", f"{record['peak_memory_bytes'] / 2**30:.2f} GiB"))
-    for key, name in (("spec_sha256", "sha256 of the spec"), ("teacher_sha256", "sha256 of the teacher's weights")):
-        if record.get(key):
-            rows.append((name, html.text(f"`{record[key]}`")))
+    if record.get("spec_sha256"):
+        rows.append(("sha256 of the spec", html.text(f"`{record['spec_sha256']}`")))
+    teachers = record.get("teacher_sha256") or {}
+    for name, digest in ({"the teacher": teachers} if isinstance(teachers, str) else teachers).items():
+        rows.append((f"sha256 of {name}'s weights", html.text(f"`{digest}`")))
     if not rows:
         return html.section("Environment", html.paragraph("Nothing was recorded yet.", "missing"))
     return html.section("Environment", html.table(("", ""), rows))

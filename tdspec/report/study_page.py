@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tdspec.report import html
 from tdspec.report.plots import Spot, spots
+from tdspec.report.search_section import search_section
 from tdspec.study.matrix import BASELINE, in_words
 from tdspec.study.results import Results, read_results
-from tdspec.study.study_file import METHOD
-from tdspec.study.table import Row, Table, cells, header, improvement_text, tabulate
+from tdspec.study.table import Comparison, Table, tabulate
+from tdspec.study.table_text import cells, header, improvement_text
 
 SIGNIFICANT = 0.05
 
@@ -32,14 +33,15 @@ def study_page(folder: Path) -> str:
     table = tabulate(results)
     done = sum(1 for run in results.runs if run.figures)
     about = f"study · {done} of {len(results.runs)} runs are complete"
-    return html.page(table.study, about, [_answer(table), _figures(table), _runs(results)])
+    parts = [_answer(table), _figures(table), *search_section(results.search), _runs(results)]
+    return html.page(table.study, about, parts)
 
 
 def _answer(table: Table) -> str:
     lines = [html.paragraph(headline(table), "headline")]
     if table.rows:
         first = len(table.axes)
-        numbers = tuple(range(first, first + 6))
+        numbers = tuple(range(first, first + 7))
         lines.append(html.table(header(table), [cells(table, row) for row in table.rows], numbers=numbers))
     lines += [html.paragraph(note, "note") for note in table.notes]
     return html.section("", *lines, kind="answer")
@@ -52,17 +54,21 @@ def headline(table: Table) -> str:
         compared = [row for row in table.rows if row.estimates]
         return "There is nothing to compare yet" if len(compared) < 2 else "The figures"
     what = f"Best on validation: {in_words(chosen.settings)}"
-    if chosen.settings.get(METHOD) == BASELINE:
+    if chosen.method == BASELINE and chosen.rival is not None:
         return f"{what}: nothing was better"
-    if chosen.improvement is None:
-        return what
-    return f"{what}; on test {improvement_text(chosen)} against scratch{_doubt(chosen)}"
+    parts = [what, *_against("scratch", chosen.over_scratch)]
+    if chosen.rival is not None and chosen.rival.settings != (chosen.over_scratch or chosen.rival).settings:
+        parts += _against(in_words(chosen.rival.settings), chosen.rival)
+    return "; ".join(parts)
 
 
-def _doubt(row: Row) -> str:
-    if row.adjusted_p_value is None:
-        return ""
-    return "" if row.adjusted_p_value < SIGNIFICANT else ", which may be chance"
+def _against(name: str, comparison: Comparison | None) -> Iterator[str]:
+    """An improvement in words, with the doubt that belongs to it."""
+    if comparison is None or comparison.improvement is None:
+        return
+    p_value = comparison.adjusted_p_value
+    doubt = ", which may be chance" if p_value is not None and p_value >= SIGNIFICANT else ""
+    yield f"on test {improvement_text(comparison)} against {name}{doubt}"
 
 
 def _figures(table: Table) -> str:

@@ -7,6 +7,7 @@ Leaves out: the checks before the first step (`preflight.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from tdspec.graph.distiller import Distiller
 from tdspec.run.gradients import Pull, PullMeter, shares, weights_now
 
 PREFIX = "gradient_share/"
+WEIGHT_PREFIX = "teacher_weight/"
 
 
 class TermWatch(keras.callbacks.Callback):
@@ -50,6 +52,23 @@ class TermWatch(keras.callbacks.Callback):
         found = shares(pulls, weights_now(self._distiller), "student")
         figures.update({f"{PREFIX}{name}": share for name, share in found.items()})
         self._before = pulls
+
+
+class TeacherWeights(keras.callbacks.Callback):
+    """Adds what the learned weight of each teacher has come to, exp(-s), to the figures of an epoch.
+
+    Args:
+        distiller: whose teachers they are.
+    """
+
+    def __init__(self, distiller: Distiller):
+        super().__init__()
+        self._distiller = distiller
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        figures: dict[str, float] = {} if logs is None else logs
+        for name, scale in self._distiller.teacher_scales.items():
+            figures[f"{WEIGHT_PREFIX}{name}"] = math.exp(-float(scale.numpy()))
 
 
 def _death(pull: Pull, before: Pull, mean: float | None, trained: bool) -> str:

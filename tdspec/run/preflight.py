@@ -29,6 +29,7 @@ from tdspec.run.gradients import (
 )
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.teacher_check import as_record, fit_head, judged, teacher_figure
+from tdspec.spec.model import Losses
 
 NUM_BATCHES = 4
 DROWNS, DROWNED = 0.95, 0.01
@@ -36,26 +37,45 @@ PARTS = ("low", "high")
 
 
 def check_teacher(folder: RunFolder, compiled: Compiled, splits: LoadedSplits, stream: TextIO) -> None:
-    """Fit the teacher's probe if it has one, measure the teacher, and print and record its figure.
+    """Fit each teacher's probe if it has one, measure the teacher, and print and record its figure.
 
     Raises:
-        RunError: it misses `teacher.expect`, or its features are not finite.
+        RunError: one misses its `expect`, or its features are not finite.
     """
-    teacher, wanted = compiled.teacher, compiled.document.spec.teacher
-    probe = fit_head(compiled, splits, folder.path)
-    if probe and teacher is not None:
+    probes = [fit_head(alone, splits, folder.path) for alone in compiled.alone]
+    if any(probes):
         # The hash is of the teacher that teaches, its fitted head included.
-        run_dir.update_record(folder, teacher_sha256=weights_sha256(teacher.whole.model))
+        run_dir.update_record(folder, teacher_sha256=teacher_hashes(compiled))
     if "preflight" in run_dir.read_record(folder):
         return
-    figure = teacher_figure(compiled, splits)
-    run_dir.update_record(folder, teacher=None if figure is None else as_record(figure, probe))
-    if figure is not None:
-        print(judged(compiled, splits, figure), file=stream)
-    elif teacher is None and wanted is not None and wanted.expect is not None:
-        print("note: teacher.expect is not checked, since the method uses no teacher", file=stream)
-    elif teacher is not None:
-        print("note: the teacher is not checked, since no training example has a label", file=stream)
+    records: dict[str, Any] = {}
+    for alone, probe in zip(compiled.alone, probes, strict=True):
+        figure, name = teacher_figure(alone, splits), alone.teachers[0].name
+        records[name] = None if figure is None else as_record(figure, probe)
+        # What is known of a teacher that is refused is in the record.
+        run_dir.update_record(folder, teacher=_of_teachers(compiled, records))
+        if figure is not None:
+            print(judged(alone, splits, figure), file=stream)
+        else:
+            print(f"note: the {name} is not checked, since no training example has a label", file=stream)
+    if not compiled.teachers:
+        run_dir.update_record(folder, teacher=None)
+        views = compiled.document.views
+        if any(view.spec.teacher is not None and view.spec.teacher.expect is not None for view in views):
+            print("note: teacher.expect is not checked, since the method uses no teacher", file=stream)
+
+
+def teacher_hashes(compiled: Compiled) -> Any:
+    """The hash of the teacher's weights; of several, by name; None where there is none."""
+    hashes = {teacher.name: weights_sha256(teacher.side.whole.model) for teacher in compiled.teachers}
+    return _of_teachers(compiled, hashes)
+
+
+def _of_teachers(compiled: Compiled, values: Mapping[str, Any]) -> Any:
+    """What is known of each teacher, as the record has it: by name only where the spec has several."""
+    if compiled.document.spec.teachers:
+        return dict(values) or None
+    return next(iter(values.values()), None)
 
 
 def check_terms(
@@ -109,7 +129,7 @@ def _refuse_loose(meter: PullMeter, pulls: Mapping[str, Pull]) -> None:
         if not meter.is_connected(name):
             raise RunError(
                 f"the term '{name}' has no gradient: nothing that is trained leads to it",
-                f"write losses.{name}: 0, or let its gradient through",
+                f"write losses.{_key(name)}: 0, or let its gradient through",
             )
 
 
@@ -140,6 +160,11 @@ def _table(record: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
         yield f"  {name:<{width}}  {weight:>9.4g}  {row['value']:>9.4g}  {cells}"
 
 
+def _key(term: str) -> str:
+    """A term's key in `losses`; with several teachers, each has one such term, and `interaction_big` is one of them."""
+    return next(key for key in Losses.__dataclass_fields__ if term == key or term.startswith(f"{key}_"))
+
+
 def warnings_of(record: Mapping[str, Mapping[str, float]], balance: str) -> Sequence[str]:
     """Which terms drown the others, are drowned, or are dead, and which key to change."""
     found = []
@@ -152,8 +177,8 @@ def warnings_of(record: Mapping[str, Mapping[str, float]], balance: str) -> Sequ
                 found.append(f"warning: the term '{name}' has no gradient on the first batches; it may be dead")
         elif max(parts, default=0.0) > DROWNS:
             share = f"{max(parts):.0%} of the gradient in a part of the student"
-            found.append(f"warning: '{name}' drowns the others: {share}; lower losses.{name}{remedy}")
+            found.append(f"warning: '{name}' drowns the others: {share}; lower losses.{_key(name)}{remedy}")
         elif parts and max(parts) < DROWNED:
             share = f"{max(parts):.1%} of the gradient in the student's layers"
-            found.append(f"warning: '{name}' is drowned: {share}; raise losses.{name}{remedy}")
+            found.append(f"warning: '{name}' is drowned: {share}; raise losses.{_key(name)}{remedy}")
     return found

@@ -21,6 +21,7 @@ from tdspec.errors import DataError, GraphError, WeightsError
 from tdspec.graph.backbones import Column
 from tdspec.graph.compiler import Compiled, build
 from tdspec.graph.models import WholeModel
+from tdspec.graph.own_terms import NONE, Own
 from tdspec.graph.presets import preset_folder
 from tdspec.graph.sides import CutModel
 from tdspec.graph.weights import from_file, load_weights, presets_of
@@ -49,10 +50,10 @@ def describe(document: Document) -> SourceInfo:
         raise document.error("data", error.message, error.hint, rule="data") from error
 
 
-def compile_without_weights(document: Document) -> Compiled:
-    """Compile a spec without allocating one weight, reading data, or using the network."""
+def compile_without_weights(document: Document, own: Own = NONE) -> Compiled:
+    """Compile a spec, and what a user adds, without allocating one weight, reading data, or using the network."""
     with keras.StatelessScope(initialize_variables=False):
-        return build(document, describe)
+        return build(document, describe, own)
 
 
 def compile_with_weights(document: Document, student_files: Mapping[str, Path]) -> Compiled:
@@ -60,20 +61,27 @@ def compile_with_weights(document: Document, student_files: Mapping[str, Path]) 
 
     Args:
         document: the spec.
-        student_files: by side, the `student.keras` of the run that trained it, where that side is another spec.
+        student_files: by model ("student", "teacher", or a teacher's name), the `student.keras` of the run that trained
+            it, where it is another spec's student.
 
     Raises:
         WeightsError: weights are missing or do not fit.
     """
     compiled = build(document, describe)
-    for side, cut in (("student", compiled.student), ("teacher", compiled.teacher)):
-        if cut is None:
-            continue
-        if side in student_files:
-            from_file(cut.whole.model, str(student_files[side]))
+    for name, backbone in _backbones(compiled).items():
+        whole = compiled.models[name].whole
+        if name in student_files:
+            from_file(whole.model, str(student_files[name]))
         else:
-            load_weights(cut.whole.backbone.model, getattr(document.spec, side).backbone)
+            load_weights(whole.backbone.model, backbone)
     return compiled
+
+
+def _backbones(compiled: Compiled) -> dict[str, Any]:
+    """What the spec says of the backbone of each model of `compiled.models`."""
+    teachers = {teacher.name: teacher.document.spec.teacher for teacher in compiled.teachers}
+    backbones = {name: teacher.backbone for name, teacher in teachers.items() if teacher is not None}
+    return {"student": compiled.document.spec.student.backbone, **backbones}
 
 
 def open_data(compiled: Compiled, *, download: bool) -> LoadedSplits:
@@ -85,7 +93,7 @@ def open_data(compiled: Compiled, *, download: bool) -> LoadedSplits:
     """
     spec = compiled.document.spec
     data = spec.data
-    sizes = [side.whole.backbone.size for side in (compiled.student, compiled.teacher) if side is not None]
+    sizes = [side.whole.backbone.size for side in compiled.models.values()]
     known = [size for size in sizes if size is not None]
     return open_splits(
         source=data.source,
@@ -108,15 +116,22 @@ def open_data(compiled: Compiled, *, download: bool) -> LoadedSplits:
 
 def input_columns(compiled: Compiled) -> list[InputColumn]:
     """What the distiller is fed, column by column."""
-    sides = [side.whole for side in (compiled.student, compiled.teacher) if side is not None]
+    sides = [side.whole for side in compiled.models.values()]
     known = {column.name: InputColumn(column.name, column.kind, column.size) for column in _table_columns(sides)}
     texts = [side for side in sides if side.text is not None]
     # The compiler has checked that both sides share one tokenization, so the first one's feeds both.
     known |= {name: InputColumn(name, "text", text=texts[0].text) for side in texts for name in side.model.input}
     return [
         known[name] if name in known else InputColumn(name, "image", None, tuple(tensor.shape[1:]))
-        for name, tensor in compiled.distiller.input.items()
+        for name, tensor in _fed(compiled).items()
     ]
+
+
+def _fed(compiled: Compiled) -> dict[str, Any]:
+    """What is read from the data: also what only a teacher reads whose states are kept, and computed from it once."""
+    own = {name: tensor for name, tensor in compiled.distiller.input.items() if name not in compiled.cached}
+    teacher: Any = compiled.teacher
+    return {**own, **teacher.whole.model.input} if compiled.cached else own
 
 
 def _table_columns(sides: Sequence[WholeModel]) -> list[Column]:
@@ -150,19 +165,23 @@ def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
     """Everything that training changes, by a name that is the same in every process: owner/number_name.
 
     The owners are "student", "student_codec_encode", "student_codec_decode", "teacher_codec_encode",
-    "teacher_codec_decode", "student_projection" and "optimizer"; the number is the variable's place in the owner's
-    `variables`.
+    "teacher_codec_decode", "student_projection" and "optimizer", and "teacher_scales"; of several teachers each has
+    codecs and a projection by its name. The number is the variable's place in the owner's `variables`.
     """
     distiller = compiled.distiller
     owners: Mapping[str, Sequence[keras.Variable]] = {
         "student": distiller.student.variables,
         **{
-            f"{side}_{part}": getattr(getattr(distiller, side), part).variables
-            for side in ("student_codec", "teacher_codec")
+            f"{name}_{part}": getattr(codec, part).variables
+            for name, codec in distiller.codecs.items()
             for part in ("encode", "decode")
-            if getattr(distiller, side) is not None
         },
-        **({} if distiller.projection is None else {"student_projection": distiller.projection.variables}),
+        **{
+            teacher.projection.name: teacher.projection.variables
+            for teacher in distiller.teachers
+            if teacher.projection is not None
+        },
+        "teacher_scales": list(distiller.teacher_scales.values()),
         "optimizer": distiller.optimizer.variables,
     }
     return {
@@ -173,14 +192,14 @@ def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
 
 
 def prepared_distiller(
-    spec: str | os.PathLike[str], overrides: Sequence[str], root: Path, total_steps: int | None
+    spec: str | os.PathLike[str], overrides: Sequence[str], root: Path, total_steps: int | None, own: Own = NONE
 ) -> Any:
     """See `tdspec.compile`."""
     document = load(spec, overrides)
-    compiled = build(document, describe)
-    for side, cut in (("student", compiled.student), ("teacher", compiled.teacher)):
-        if cut is not None:
-            _load_what_is_here(cut, side, document, root)
+    # Who calls `fit` has no stored states at hand.
+    compiled = build(document, describe, own, cached=False)
+    for name, backbone in _backbones(compiled).items():
+        _load_what_is_here(compiled.models[name], name, backbone, root)
     schedule = "constant" if total_steps is None else document.spec.train.schedule
     compile_optimizer(compiled, schedule=schedule, total_steps=total_steps)
     _warn_of_what_train_fits(compiled)
@@ -190,7 +209,7 @@ def prepared_distiller(
 def _warn_of_what_train_fits(compiled: Compiled) -> None:
     """Warn where `tdspec train` would look at data first, which the caller's `fit` does not."""
     spec = compiled.document.spec
-    if compiled.teacher is not None and spec.teacher is not None and spec.teacher.head == "probe":
+    if any(teacher.document.values["teacher"]["head"] == "probe" for teacher in compiled.teachers):
         message = "the teacher's probe has fresh weights: it is fitted by `tdspec train` only"
         warnings.warn(message, UserWarning, stacklevel=4)
     if spec.losses.balance == "auto":
@@ -198,9 +217,8 @@ def _warn_of_what_train_fits(compiled: Compiled) -> None:
         warnings.warn(message, UserWarning, stacklevel=4)
 
 
-def _load_what_is_here(cut: CutModel, side: str, document: Document, root: Path) -> None:
-    """Load a side's weights where this needs neither the network nor a training run; else warn."""
-    backbone = getattr(document.spec, side).backbone
+def _load_what_is_here(cut: CutModel, name: str, backbone: Any, root: Path) -> None:
+    """Load a model's weights where this needs neither the network nor a training run; else warn."""
     try:
         if type(backbone) is SpecBackbone:
             run = trained_run(load(backbone.spec), root)
@@ -214,4 +232,4 @@ def _load_what_is_here(cut: CutModel, side: str, document: Document, root: Path)
                 raise WeightsError("imagenet weights are loaded by `tdspec train` only")
             load_weights(cut.whole.backbone.model, backbone)
     except (WeightsError, GraphError) as error:
-        warnings.warn(f"the {side} has fresh weights: {error.message}", UserWarning, stacklevel=4)
+        warnings.warn(f"the {name} has fresh weights: {error.message}", UserWarning, stacklevel=4)

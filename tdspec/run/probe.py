@@ -27,7 +27,7 @@ from tdspec.run.run_dir import write_bytes
 
 Array = NDArray[Any]
 PREDICTION = "prediction"
-FILE = "teacher_probe.npz"
+FILE = "{name}_probe.npz"
 # Of a whole training split, so much is enough: a linear layer has few weights, and features are kept in memory.
 MOST_BYTES = 2**30
 MOST_EXAMPLES = 100_000

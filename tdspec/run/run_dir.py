@@ -236,6 +236,19 @@ def lock(run: RunFolder) -> Iterator[None]:
         yield
 
 
+def is_in_use(run: RunFolder) -> bool:
+    """Whether a process holds the run folder's lock."""
+    lock = run.path / ".lock"
+    if not lock.is_file():
+        return False
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def flush_folder(folder: Path) -> None:
     """Make renames and new names inside `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -124,7 +124,8 @@ def fit_head(compiled: Compiled, splits: LoadedSplits, folder: Path) -> dict[str
     spec, teacher = compiled.document.spec, compiled.teacher
     if teacher is None or spec.teacher is None or not has_probe(compiled):
         return {}
-    linear = stored_or(folder / FILE, lambda: _probe_of(compiled, splits, teacher.whole, MOST_EXAMPLES * 100))
+    file = folder / FILE.format(name=compiled.document.name_of("teacher"))
+    linear = stored_or(file, lambda: _probe_of(compiled, splits, teacher.whole, MOST_EXAMPLES * 100))
     set_probe(teacher.whole, linear)
     return {"strength": linear.strength, "features": int(linear.kernel.shape[0])}
 
@@ -179,12 +180,20 @@ def judged(compiled: Compiled, splits: LoadedSplits, figure: TeacherFigure) -> s
     measured = f"{figure.figure} {figure.value:.4f} on {figure.examples:,} validation examples ({figure.by})"
     if figure.misses(expected):
         bound = "at most" if figure.figure == "rmse" else "at least"
-        message = f"the teacher is refused: {measured}, teacher.expect says {bound} {expected:g}, chance is"
+        message = f"{_who(compiled)} is refused: {measured}, teacher.expect says {bound} {expected:g}, chance is"
         raise RunError(f"{message} {figure.chance:.4f}", _causes(compiled, splits, figure))
-    line = f"teacher: {measured}, chance is {figure.chance:.4f}"
+    line = f"{compiled.document.name_of('teacher')}: {measured}, chance is {figure.chance:.4f}"
     if not figure.is_better_than_chance:
-        return f"warning: the teacher is no better than chance; {line}\n  hint: {_causes(compiled, splits, figure)}"
+        return (
+            f"warning: {_who(compiled)} is no better than chance; {line}\n  hint: {_causes(compiled, splits, figure)}"
+        )
     return line
+
+
+def _who(compiled: Compiled) -> str:
+    """The teacher, in a sentence."""
+    name = compiled.document.name_of("teacher")
+    return "the teacher" if name == "teacher" else f"the teacher '{name}'"
 
 
 def _causes(compiled: Compiled, splits: LoadedSplits, figure: TeacherFigure) -> str:

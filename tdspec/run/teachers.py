@@ -10,17 +10,19 @@ from pathlib import Path
 
 from tdspec.run.run_dir import RunFolder, read_record
 from tdspec.spec.load import Document, load
-from tdspec.spec.model import SpecBackbone
+from tdspec.spec.model import Backbone, SpecBackbone
 
 COMPLETE = "complete"
 
 
 def named_specs(document: Document) -> dict[str, Document]:
-    """By side the spec whose trained student that side is; a method without a teacher needs none."""
-    sides = {"student": document.spec.student}
-    if document.spec.teacher is not None and document.spec.method != "scratch":
-        sides["teacher"] = document.spec.teacher  # type: ignore[assignment]
-    return {side: load(part.backbone.spec) for side, part in sides.items() if type(part.backbone) is SpecBackbone}
+    """By model the spec whose trained student it is; a method without a teacher needs none, nor one of weight 0."""
+    backbones: dict[str, Backbone] = {"student": document.spec.student.backbone}
+    if document.spec.method != "scratch":
+        for view in document.teaching:
+            assert view.spec.teacher is not None
+            backbones[view.name_of("teacher")] = view.spec.teacher.backbone
+    return {name: load(backbone.spec) for name, backbone in backbones.items() if type(backbone) is SpecBackbone}
 
 
 def trained_run(document: Document, root: Path) -> RunFolder | None:

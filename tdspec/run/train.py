@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,16 +23,16 @@ from tdspec.data.pipeline import LoadedSplits
 from tdspec.errors import RunError, TdspecError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.plan import as_text, plan_of
-from tdspec.graph.weights import weights_sha256
 from tdspec.run import loop, run_dir
 from tdspec.run.checkpoints import Checkpoints
-from tdspec.run.diagnostics import TermWatch
+from tdspec.run.diagnostics import TeacherWeights, TermWatch
 from tdspec.run.events import TensorBoardWriter
-from tdspec.run.preflight import check_teacher, check_terms
+from tdspec.run.preflight import check_teacher, check_terms, teacher_hashes
 from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_data, state_of
 from tdspec.run.progress import Progress
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
+from tdspec.run.teacher_cache import files_of, with_states
 from tdspec.run.teachers import COMPLETE, named_specs, trained_run
 from tdspec.spec.bundle import bundle
 from tdspec.spec.load import Document
@@ -59,11 +59,13 @@ class Options:
         root: the folder of all runs.
         finish: called with the best student before the run counts as complete; what it returns joins the record.
         stream: for progress and messages.
+        measured: the splits that the best student is measured on.
     """
 
     root: Path
     finish: Finish
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    measured: tuple[str, ...] = ("validation", "test")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -100,7 +102,7 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
     resumed = _resumed(document, options.root, folder) if resume else None
     if folder is not None and resumed is None:
         run_dir.refuse_used(folder)
-    student_files = _named_students(document, options)
+    student_files = named_students(document, options)
     with strategy.scope():
         compiled = compile_with_weights(document, student_files)
         splits = open_data(compiled, download=True)
@@ -127,7 +129,7 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
     return run
 
 
-def _named_students(document: Document, options: Options) -> dict[str, Path]:
+def named_students(document: Document, options: Options) -> dict[str, Path]:
     """The `student.keras` of each side that is the trained student of another spec."""
     files = {}
     for side, other in named_specs(document).items():
@@ -159,7 +161,6 @@ def _record_start(run: RunFolder, document: Document, compiled: Compiled, splits
         # The spec itself is the last: where it is, a killed process has left nothing out.
         for name, text in reversed(bundle(document, run.path).items()):
             run_dir.write_text(run.path / name, text)
-    teacher = compiled.teacher
     run_dir.update_record(
         run,
         status="running",
@@ -170,7 +171,7 @@ def _record_start(run: RunFolder, document: Document, compiled: Compiled, splits
             "fingerprint": splits.fingerprint,
             "examples": {part: getattr(splits, part).num_examples for part in ("train", "validation", "test")},
         },
-        teacher_sha256=None if teacher is None else weights_sha256(teacher.whole.model),
+        teacher_sha256=teacher_hashes(compiled),
         process=os.getpid(),
     )
 
@@ -214,8 +215,19 @@ def _best_so_far(run: Run) -> float | None:
     return (max if run.compiled.distiller.more_is_better else min)(values, default=None)
 
 
+def _with_teacher_cache(run: Run, stream: TextIO) -> Run:
+    """The run with the teacher's states in its training batches, where its spec wants them kept."""
+    splits = with_states(run.compiled, run.splits, stream)
+    files = files_of(splits)
+    if files is not None:
+        run_dir.update_record(run.folder, teacher_cache={"path": str(files.folder), "num_bytes": files.spec.num_bytes})
+    return replace(run, splits=splits)
+
+
 def _run(run: Run, options: Options, steps: int) -> None:
     check_teacher(run.folder, run.compiled, run.splits, options.stream)
+    # After the probe is fitted, since its predictions are kept too.
+    run = _with_teacher_cache(run, options.stream)
     watched = check_terms(run.folder, run.compiled, run.splits, run.strategy, options.stream)
     checkpoints = Checkpoints(run.folder.checkpoints, state_of(run.compiled))
     first_epoch = checkpoints.restore_last() or 0
@@ -226,13 +238,14 @@ def _run(run: Run, options: Options, steps: int) -> None:
     progress = Progress(
         epochs=spec.train.epochs, steps_per_epoch=steps, batch_size=spec.data.batch_size, stream=options.stream
     )
-    watches = [] if watched is None else [TermWatch(distiller, *watched, progress.say)]
+    watches: list[keras.callbacks.Callback] = [TeacherWeights(distiller)]
+    watches += [] if watched is None else [TermWatch(distiller, *watched, progress.say)]
     # A watch adds to the figures of an epoch, for the record and the events behind it.
     recorders = [_Recorder(run, checkpoints, _best_so_far(run)), TensorBoardWriter(run.folder.tensorboard)]
     if first_epoch < spec.train.epochs:
         _fit(run, first_epoch, [progress, *watches, *recorders])
     best_epoch = checkpoints.restore_best()
-    metrics = {split: evaluate_split(run, split) for split in ("validation", "test")}
+    metrics = {split: evaluate_split(run, split) for split in options.measured}
     finished = options.finish(run)
     run_dir.update_record(
         run.folder,

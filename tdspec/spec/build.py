@@ -32,7 +32,11 @@ def build_spec(values: Values, folder: str) -> model.Spec:
         values,
         data=_data(values["data"]),
         task=_take(model.Task, values["task"]),
-        teacher=None if teacher is None else _teacher(teacher),
+        teacher=None if teacher is None else model.Teacher(**_teacher(teacher)),
+        teachers=tuple(
+            model.ListedTeacher(**_teacher(item), name=item["name"], weight=item["weight"])
+            for item in values.get("teachers", ())
+        ),
         student=model.Student(**_side(values["student"]), head=_head(values["student"]["head"])),
         communication=_take(
             model.Communication,
@@ -54,7 +58,14 @@ def _take(kind: type[T], values: Values, **built: Any) -> T:
 
 
 def _data(values: Values) -> model.Data:
-    return _take(model.Data, values, splits=_take(model.Splits, values["splits"]), where=dict(values["where"]))
+    cache = values["teacher_cache"]
+    return _take(
+        model.Data,
+        values,
+        splits=_take(model.Splits, values["splits"]),
+        where=dict(values["where"]),
+        teacher_cache=_take(model.TeacherCache, cache) if cache else None,
+    )
 
 
 def _side(values: Values) -> dict[str, Any]:
@@ -63,10 +74,10 @@ def _side(values: Values) -> dict[str, Any]:
     return {"backbone": _backbone(values["backbone"]), "input": _take(model.Input, values["input"]), "cut": cut}
 
 
-def _teacher(values: Values) -> model.Teacher:
+def _teacher(values: Values) -> dict[str, Any]:
     groups = values.get("class_map")
     class_map = None if groups is None else tuple(tuple(item) if isinstance(item, list) else item for item in groups)
-    return model.Teacher(**_side(values), head=values["head"], class_map=class_map, expect=values.get("expect"))
+    return {**_side(values), "head": values["head"], "class_map": class_map, "expect": values.get("expect")}
 
 
 def _head(value: Any) -> Any:

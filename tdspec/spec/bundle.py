@@ -11,6 +11,7 @@ from pathlib import Path
 from tdspec.spec.load import Document, load
 from tdspec.spec.paths import absolute, paths_in
 from tdspec.spec.render import render
+from tdspec.spec.source import KeyPath
 
 SPEC = "spec.yaml"
 
@@ -28,9 +29,10 @@ def bundle(document: Document, folder: Path, name: str = SPEC) -> dict[str, str]
     """
     old_folder = os.path.dirname(os.path.abspath(document.source.file))
     files: dict[str, str] = {}
-    named: dict[tuple[str, ...], str] = {}
+    named: dict[KeyPath, str] = {}
     for key_path, text in paths_in(document.values):
         if key_path[-1] == "spec":
-            named[key_path] = f"{name.removesuffix('.yaml')}.{key_path[0]}.yaml"
+            side = key_path[0] if key_path[0] != "teachers" else document.values["teachers"][key_path[1]]["name"]
+            named[key_path] = f"{name.removesuffix('.yaml')}.{side}.yaml"
             files |= bundle(load(absolute(key_path, text, old_folder)), folder, named[key_path])
     return {name: render(document, folder, named=named), **files}

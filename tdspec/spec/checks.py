@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tdspec.spec.checks_data import DATA_CHECKS
+from tdspec.spec.checks_encoder import ENCODER_CHECKS
 from tdspec.spec.checks_models import MODEL_CHECKS
+from tdspec.spec.checks_teachers import check_teachers, of_teacher
 from tdspec.spec.facts import ABSENT, Check, Facts, dig
 from tdspec.spec.problems import Problem
 from tdspec.spec.words import one_of, quoted
@@ -236,6 +238,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("train", "data"), _batch_divides),
     *DATA_CHECKS,
     *MODEL_CHECKS,
+    *ENCODER_CHECKS,
 )
 
 
@@ -246,4 +249,11 @@ def run_checks(facts: Facts, refused: frozenset[str]) -> list[Problem]:
         facts: the spec.
         refused: sections that the schema refuses; rules that read them do not run.
     """
-    return [problem for check in CHECKS if refused.isdisjoint(check.reads) for problem in check.run(facts)]
+    several = "teachers" in facts.values and "teacher" not in facts.written
+    if "teachers" in refused:
+        refused |= {"teacher"}
+    found = [problem for problem in check_teachers(facts) if refused.isdisjoint(("teachers", "method", "data"))]
+    for index, view in enumerate(facts.views() if several else (facts,)):
+        problems = (problem for check in CHECKS if refused.isdisjoint(check.reads) for problem in check.run(view))
+        found += [of_teacher(problem, index) if several else problem for problem in problems]
+    return found

@@ -89,6 +89,23 @@ def _unlabeled(facts: Facts) -> Iterator[Problem]:
         yield Problem(path, "no-effect", message, "write labels_per_class:, or delete unlabeled", severity="warning")
 
 
+def _teacher_cache(facts: Facts) -> Iterator[Problem]:
+    data, path = facts.values["data"], ("data", "teacher_cache")
+    if not data["teacher_cache"]:
+        return
+    augment, views = ", ".join(data["augment"]), data["teacher_cache"]["views"]
+    if augment and not views:
+        message = f"found no views beside augment: [{augment}], expected some"
+        hint = (
+            "images that change anew each epoch have no states to keep: write teacher_cache: {views: 4} to train on "
+            "4 versions of each in turn, or delete augment"
+        )
+        yield Problem(path, "teacher-cache", f"{message}", hint, at_key=True)
+    elif views and not augment:
+        message = f"found {views} without augment, expected 0, since all views would be the same"
+        yield Problem((*path, "views"), "teacher-cache", message, "delete views, or write augment: [flip, crop]")
+
+
 def _splits_apart(facts: Facts) -> Iterator[Problem]:
     """The same slice for two parts; what slices share otherwise is not known before the source is read."""
     splits = facts.values["data"]["splits"]
@@ -125,4 +142,5 @@ DATA_CHECKS: tuple[Check, ...] = (
     Check(("data", "task"), _num_classes),
     Check(("data", "task"), _labels),
     Check(("data",), _unlabeled),
+    Check(("data",), _teacher_cache),
 )

@@ -11,7 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tdspec.spec.paths import SIDES, last_component, map_paths
+from tdspec.spec.paths import last_component, map_paths, models_in
+from tdspec.spec.source import KeyPath, dotted
 
 
 def content_hash(values: Mapping[str, Any], references: Mapping[str, str]) -> str:
@@ -19,17 +20,17 @@ def content_hash(values: Mapping[str, Any], references: Mapping[str, str]) -> st
 
     Args:
         values: the spec with every default, in the schema's order of keys.
-        references: the hash of the spec that a side's backbone names, by side.
+        references: the hash of the spec that a model's backbone names, by the model's key ("teacher", "teachers[0]").
     """
 
-    def stand_in(key_path: tuple[str, ...], text: str) -> str:
-        return references[key_path[0]] if key_path[-1] == "spec" else last_component(text)
+    def stand_in(key_path: KeyPath, text: str) -> str:
+        return references[dotted(key_path[:-2])] if key_path[-1] == "spec" else last_component(text)
 
     content = map_paths(values, stand_in)
     content["data"]["where"] = _sorted(content["data"]["where"])
-    for side in SIDES:
-        if side in content and "config" in content[side]["backbone"]:
-            content[side]["backbone"]["config"] = _sorted(content[side]["backbone"]["config"])
+    for _, part in models_in(content):
+        if "config" in part["backbone"]:
+            part["backbone"]["config"] = _sorted(part["backbone"]["config"])
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

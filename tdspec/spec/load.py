@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tdspec.errors import Diagnostic, SpecError
 from tdspec.spec.checks import run_checks
 from tdspec.spec.checks_models import OWN_KINDS, kind_of
+from tdspec.spec.checks_teachers import about, key_of
 from tdspec.spec.facts import Facts
 from tdspec.spec.hashing import content_hash
 from tdspec.spec.overrides import apply_overrides
-from tdspec.spec.paths import SIDES
+from tdspec.spec.paths import model_keys, models_in
 from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.scalars import TRUTH_WORDS
@@ -43,6 +44,7 @@ class Document:
         source: the places of the text.
         warnings: what is doubtful.
         sha256: hash of the content, wherever the spec lies.
+        teacher_index: in the view of one of several teachers, its place in the list; else None.
     """
 
     spec: Spec
@@ -50,6 +52,38 @@ class Document:
     source: Source
     warnings: tuple[Diagnostic, ...]
     sha256: str
+    teacher_index: int | None = None
+
+    @property
+    def views(self) -> tuple[Document, ...]:
+        """For each teacher the spec in which it is the only one, `teacher`; errors still name its own key."""
+        if not self.spec.teachers:
+            return () if self.spec.teacher is None else (self,)
+        return tuple(
+            replace(
+                self,
+                spec=replace(self.spec, teacher=teacher, teachers=()),
+                values={**self.values, "teacher": self.values["teachers"][index]},
+                teacher_index=index,
+            )
+            for index, teacher in enumerate(self.spec.teachers)
+        )
+
+    @property
+    def teaching(self) -> tuple[Document, ...]:
+        """The views of the teachers that have a weight."""
+        return tuple(view for view in self.views if view.weight != 0)
+
+    @property
+    def weight(self) -> float | Literal["learned"]:
+        """In the view of one of several teachers its weight, else 1."""
+        return 1.0 if self.teacher_index is None else self.values["teacher"]["weight"]
+
+    def name_of(self, side: str) -> str:
+        """What a side is called: "student", "teacher", or the name of one of several teachers."""
+        if side == "student" or self.teacher_index is None:
+            return side
+        return str(self.values["teacher"]["name"])
 
     def error(self, key: str, message: str, hint: str = "", rule: str = "graph") -> SpecError:
         """An error of a later stage about a key of this spec.
@@ -60,6 +94,10 @@ class Document:
             hint: how to mend it, or "".
             rule: a short stable identifier.
         """
+        if self.teacher_index is not None:
+            inside = key == "teacher" or key.startswith("teacher.")
+            key = key_of(self.teacher_index) + key.removeprefix("teacher") if inside else key
+            message, hint = about(self.teacher_index, message), about(self.teacher_index, hint)
         place = self.source.place(parse_dotted(key))
         return SpecError((Diagnostic(place, "error", rule, key, message, hint),))
 
@@ -120,9 +158,9 @@ def _examine(file: str, overrides: Sequence[str], chain: tuple[str, ...]) -> _Ex
     refused |= {key.partition(".")[0] for key in unread}
     values = _resolve(written, refused)
     references = {
-        side: _examine_reference(side, values, file, (*chain, os.path.realpath(file)))
-        for side in SIDES
-        if side in values and "spec" in values[side]["backbone"]
+        dotted(side): _examine_reference(side, part["backbone"]["spec"], file, (*chain, os.path.realpath(file)))
+        for side, part in models_in(values)
+        if "spec" in part["backbone"]
     }
     sound = {side: item.examined for side, item in references.items() if item.examined}
     facts = Facts(written, values, {side: examined.values for side, examined in sound.items()})
@@ -156,23 +194,23 @@ def _resolve(written: Mapping[str, Any], refused: frozenset[str]) -> dict[str, A
     sound = {key: value for key, value in written.items() if key in known and key not in refused}
     values = {key: value for key, value in fill(schema(), sound).items() if key not in refused}
     order = list(schema()["$defs"]["backbone"]["properties"])
-    for side in SIDES:
-        if side in values:
-            backbone = {**_default_weights(side, values[side]["backbone"]), **values[side]["backbone"]}
-            values[side]["backbone"] = {key: backbone[key] for key in order if key in backbone}
+    for index, item in enumerate(values.get("teachers", ())):
+        values["teachers"][index] = {"name": f"teacher_{index + 1}", **item}
+    for side, part in models_in(values):
+        backbone = {**_default_weights(side, part["backbone"]), **part["backbone"]}
+        part["backbone"] = {key: backbone[key] for key in order if key in backbone}
     return values
 
 
-def _default_weights(side: str, backbone: Mapping[str, Any]) -> dict[str, str]:
+def _default_weights(side: KeyPath, backbone: Mapping[str, Any]) -> dict[str, str]:
     """What the schema cannot say, since it depends on the side and on the kind of backbone."""
     if kind_of(backbone) in OWN_KINDS:
         return {"weights": "own"}
-    return {"weights": "random"} if side == "student" else {}
+    return {"weights": "random"} if side == ("student",) else {}
 
 
-def _examine_reference(side: str, values: Mapping[str, Any], file: str, chain: tuple[str, ...]) -> _Reference:
-    text = values[side]["backbone"]["spec"]
-    path = (side, "backbone", "spec")
+def _examine_reference(side: KeyPath, text: str, file: str, chain: tuple[str, ...]) -> _Reference:
+    path = (*side, "backbone", "spec")
     other = os.path.normpath(os.path.join(os.path.dirname(file), os.path.expanduser(text)))
     if os.path.realpath(other) in chain:
         message = f"found '{text}', which is this spec or learns from it, expected no circle of teachers"
@@ -194,7 +232,9 @@ def _examine_reference(side: str, values: Mapping[str, Any], file: str, chain: t
 
 def _ambiguous_texts(source: Source) -> Iterator[Problem]:
     """Unquoted yes, no, on and off where any value may stand: in a config and in a filter."""
-    for outer in (("data", "where"), *((side, "backbone", "config") for side in SIDES)):
+    teachers = source.root.value["teachers"].node.value if "teachers" in source.root.value else None
+    models = model_keys(len(teachers) if isinstance(teachers, list) else 0)
+    for outer in (("data", "where"), *((*side, "backbone", "config") for side in models)):
         for path, node in _leaves(source.root, outer, ()):
             if node.plain and node.value in TRUTH_WORDS:
                 truth = "true" if node.value.lower() in {"yes", "on"} else "false"
@@ -211,5 +251,7 @@ def _leaves(node: Node, inside: KeyPath, path: KeyPath) -> Iterator[tuple[KeyPat
     elif isinstance(node.value, list) and not inside:
         for index, item in enumerate(node.value):
             yield from _leaves(item, (), (*path, index))
+    elif isinstance(node.value, list) and isinstance(inside[0], int):
+        yield from _leaves(node.value[inside[0]], inside[1:], (*path, inside[0]))
     elif not inside:
         yield path, node

@@ -10,28 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-
-@dataclass(frozen=True)
-class Splits:
-    """Exactly three parts, all slices or all fractions; `by` is a column, or None."""
-
-    by: str | None
-    train: str | float
-    validation: str | float
-    test: str | float
-
-
-@dataclass(frozen=True)
-class Data:
-    source: str
-    name: str | None
-    path: str | None
-    splits: Splits
-    where: Mapping[str, Any]
-    labels_per_class: int | Literal["all"]
-    unlabeled: str
-    batch_size: int
-    augment: tuple[str, ...]
+from tdspec.spec.model_data import Data as Data
+from tdspec.spec.model_data import Splits as Splits
+from tdspec.spec.model_data import TeacherCache as TeacherCache
 
 
 @dataclass(frozen=True)
@@ -43,10 +24,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Feature:
-    """A column of a table; `size` is None for a number."""
-
     type: str
-    size: int | None
+    size: int | None  # None for a number
     dim: int
     mean: float
     std: float
@@ -152,6 +131,12 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class ListedTeacher(Teacher):
+    name: str
+    weight: float | Literal["learned"]
+
+
+@dataclass(frozen=True)
 class Student:
     backbone: Backbone
     input: Input
@@ -169,6 +154,8 @@ class Message:
 class Encoder:
     type: str
     hidden_dim: int
+    num_heads: int
+    num_layers: int
 
 
 @dataclass(frozen=True)
@@ -185,10 +172,7 @@ class TaskLoss:
 
 
 @dataclass(frozen=True)
-class PlainLoss:
-    """A term of which nothing is said but its weight and how that changes."""
-
-    weight: float
+class PlainLoss(TaskLoss):
     schedule: str
     warmup: float
 
@@ -238,9 +222,7 @@ class InteractionLoss(StateLoss):
 
 @dataclass(frozen=True)
 class Losses:
-    """The terms, and `balance`, which is none."""
-
-    balance: str
+    balance: str  # not a term
     task: TaskLoss
     logit: LogitLoss
     dist: DistLoss
@@ -284,7 +266,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Spec:
-    """A whole spec; `teacher` is None where the spec names none (method scratch)."""
+    """A whole spec; `teacher` is None where it names none (method scratch) or `teachers`, which then has several."""
 
     version: int
     name: str
@@ -293,6 +275,7 @@ class Spec:
     data: Data
     task: Task
     teacher: Teacher | None
+    teachers: tuple[ListedTeacher, ...]
     student: Student
     communication: Communication
     losses: Losses

@@ -6,14 +6,15 @@ Leaves out: whether the keys exist; the schema finds that, as for any key.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 
 from tdspec.errors import Diagnostic, Place, UsageError
-from tdspec.spec.paths import PATH_KEYS, absolute
+from tdspec.spec.paths import absolute, path_keys
 from tdspec.spec.reader import fatal, read_text
-from tdspec.spec.source import Entry, Node, dotted, parse_dotted, with_value
+from tdspec.spec.source import Entry, KeyPath, Node, dotted, parse_dotted, with_value
 
 
 def apply_overrides(root: Node, overrides: Sequence[str]) -> tuple[Node, tuple[Diagnostic, ...]]:
@@ -25,13 +26,13 @@ def apply_overrides(root: Node, overrides: Sequence[str]) -> tuple[Node, tuple[D
 
     Raises:
         UsageError: an override without "=" or without a key.
-        SpecError: a value that is not YAML, or a key below a list.
+        SpecError: a value that is not YAML, a key below a list, or the number of an item that there is not.
     """
     diagnostics: list[Diagnostic] = []
     for override in overrides:
         key, equals, text = override.partition("=")
-        path = tuple(key.strip().split("."))
-        if not equals or not all(path):
+        path = parse_dotted(key.strip())
+        if not equals or not path or dotted(path) != key.strip() or not isinstance(path[0], str):
             hint = "write --set train.epochs=3"
             raise UsageError(f"found the override '{override}', expected KEY.PATH=VALUE", hint)
         file = f"--set {override}"
@@ -42,37 +43,58 @@ def apply_overrides(root: Node, overrides: Sequence[str]) -> tuple[Node, tuple[D
     return root, tuple(diagnostics)
 
 
-def _open_way(root: Node, path: Sequence[str], place: Place) -> Node:
+def _open_way(root: Node, path: KeyPath, place: Place) -> Node:
     """The tree with a mapping wherever the path leads through a scalar, which gives way (a term's weight stays)."""
     node = root
-    for index, key in enumerate(path[:-1]):
-        if key not in node.value:
+    for index, (key, following) in enumerate(itertools.pairwise(path)):
+        if not isinstance(key, int) and key not in node.value:
+            _require_item(Node(place, {}), path[: index + 1], following, place)
             return root
-        node = node.value[key].node
-        if isinstance(node.value, list):
-            message = f"found a list at {'.'.join(path[: index + 1])}, expected a mapping"
-            raise fatal(place, "override", message, "set the whole list")
-        if not isinstance(node.value, dict):
+        node = node.value[key] if isinstance(key, int) else node.value[key].node
+        _require_item(node, path[: index + 1], following, place)
+        if not isinstance(node.value, (dict, list)):
             is_weight = index == 1 and path[0] == "losses" and isinstance(node.value, (int, float))
             entries = {"weight": Entry(node.place, node)} if is_weight else {}
             return with_value(root, path[: index + 1], place, Node(node.place, entries))
     return root
 
 
-def _absolute_paths(node: Node, path: tuple[str, ...]) -> Node:
+def _require_item(node: Node, path: KeyPath, following: str | int, place: Place) -> None:
+    """Refuse a key below a list, and an item of what is no list or is shorter."""
+    name, count = dotted(path), len(node.value) if isinstance(node.value, list) else 0
+    if isinstance(node.value, list) and not isinstance(following, int):
+        hint = f"write {name}[0] for its first item, or set the whole list"
+        raise fatal(place, "override", f"found a list at {name}, expected a mapping", hint)
+    if isinstance(following, int) and not isinstance(node.value, list):
+        raise fatal(place, "override", f"found no list at {name}, expected one", "set the whole list")
+    if isinstance(following, int) and following >= count:
+        message = f"found {name}[{following}], expected at most {name}[{count - 1}]"
+        raise fatal(place, "override", message, "set the whole list")
+
+
+def _absolute_paths(node: Node, path: KeyPath) -> Node:
     """The override's value with its relative paths made absolute, since the spec lies elsewhere."""
-    for key_path in PATH_KEYS:
+    num_teachers = 0
+    match path:
+        case ("teachers",) if isinstance(node.value, list):
+            num_teachers = len(node.value)
+        case ("teachers", int(index), *_):
+            num_teachers = index + 1
+    for key_path in path_keys(num_teachers):
         if key_path[: len(path)] == path:
             node = _absolute_path(node, key_path, len(path))
     return node
 
 
-def _absolute_path(node: Node, key_path: tuple[str, ...], depth: int) -> Node:
+def _absolute_path(node: Node, key_path: KeyPath, depth: int) -> Node:
     inner = node
     for key in key_path[depth:]:
-        if not isinstance(inner.value, dict) or key not in inner.value:
+        if isinstance(key, int):
+            inner = inner.value[key]
+        elif isinstance(inner.value, dict) and key in inner.value:
+            inner = inner.value[key].node
+        else:
             return node
-        inner = inner.value[key].node
     if not isinstance(inner.value, str) or not inner.value:
         return node
     changed = Node(inner.place, absolute(key_path, inner.value, os.getcwd()))

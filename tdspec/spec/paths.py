@@ -12,28 +12,51 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tdspec.spec.source import KeyPath
+
 SIDES = ("teacher", "student")
-PATH_KEYS: tuple[tuple[str, ...], ...] = (
-    ("data", "path"),
-    *((side, "backbone", key) for side in SIDES for key in ("preset", "file", "spec")),
-    *((side, "backbone", "weights", key) for side in SIDES for key in ("preset", "file")),
-    *((side, "input", "tokenizer") for side in SIDES),
-)
 PRESET_KEYS = frozenset(("preset", "tokenizer"))
 OWN_TOKENIZER = "own"
 
 
-def paths_in(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+def model_keys(num_teachers: int) -> tuple[KeyPath, ...]:
+    """The key paths of all models that a spec may have, with so many `teachers`."""
+    return (*((side,) for side in SIDES), *(("teachers", index) for index in range(num_teachers)))
+
+
+def models_in(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """Each model of a resolved spec: its key path, and what the spec says of it."""
+    for side in SIDES:
+        if side in values:
+            yield (side,), values[side]
+    for index, item in enumerate(values.get("teachers", ())):
+        yield ("teachers", index), item
+
+
+def path_keys(num_teachers: int) -> tuple[KeyPath, ...]:
+    """The keys that hold paths, in a spec with so many `teachers`."""
+    models = model_keys(num_teachers)
+    return (
+        ("data", "path"),
+        ("data", "teacher_cache", "folder"),
+        *((*side, "backbone", key) for side in models for key in ("preset", "file", "spec")),
+        *((*side, "backbone", "weights", key) for side in models for key in ("preset", "file")),
+        *((*side, "input", "tokenizer") for side in models),
+    )
+
+
+def paths_in(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """Each path in a spec, as its key path and its text."""
-    for key_path in PATH_KEYS:
+    for key_path in path_keys(len(values.get("teachers", ()))):
         value: Any = values
         for key in key_path:
-            value = value[key] if isinstance(value, dict) and key in value else None
+            found = isinstance(key, int) or (isinstance(value, dict) and key in value)
+            value = value[key] if found else None
         if isinstance(value, str) and not (key_path[-1] == "tokenizer" and value == OWN_TOKENIZER):
             yield key_path, value
 
 
-def map_paths(values: Mapping[str, Any], change: Callable[[tuple[str, ...], str], Any]) -> dict[str, Any]:
+def map_paths(values: Mapping[str, Any], change: Callable[[KeyPath, str], Any]) -> dict[str, Any]:
     """A copy of a spec with every path changed.
 
     Args:
@@ -42,14 +65,14 @@ def map_paths(values: Mapping[str, Any], change: Callable[[tuple[str, ...], str]
     """
     changed: dict[str, Any] = copy.deepcopy(dict(values))
     for key_path, text in paths_in(values):
-        parent = changed
+        parent: Any = changed
         for key in key_path[:-1]:
             parent = parent[key]
         parent[key_path[-1]] = change(key_path, text)
     return changed
 
 
-def absolute(key_path: tuple[str, ...], text: str, folder: str) -> str:
+def absolute(key_path: KeyPath, text: str, folder: str) -> str:
     """The absolute path that a text in a spec means; a preset that is no folder stays a name.
 
     Args:
@@ -64,7 +87,7 @@ def absolute(key_path: tuple[str, ...], text: str, folder: str) -> str:
     return expanded if is_folder else text
 
 
-def relative(key_path: tuple[str, ...], text: str, old_folder: str, new_folder: str) -> str:
+def relative(key_path: KeyPath, text: str, old_folder: str, new_folder: str) -> str:
     """The text that means in `new_folder` what `text` means in `old_folder`, with forward slashes."""
     path = absolute(key_path, text, old_folder)
     if not os.path.isabs(path):

@@ -15,6 +15,7 @@ import yaml
 
 from tdspec.spec.paths import map_paths, relative
 from tdspec.spec.scalars import FLOAT, PREFIXED
+from tdspec.spec.source import KeyPath
 
 if TYPE_CHECKING:
     from tdspec.spec.load import Document
@@ -39,7 +40,7 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", PREFIXED, list("0"))
 _Dumper.add_representer(list, _represent_list)
 
 
-def render(document: Document, folder: Path, *, named: Mapping[tuple[str, ...], str] | None = None) -> str:
+def render(document: Document, folder: Path, *, named: Mapping[KeyPath, str] | None = None) -> str:
     """The resolved spec as YAML text, deterministic, keys in the schema's order.
 
     Args:
@@ -50,7 +51,7 @@ def render(document: Document, folder: Path, *, named: Mapping[tuple[str, ...], 
     old_folder = os.path.dirname(os.path.abspath(document.source.file))
     texts = named or {}
 
-    def moved(key_path: tuple[str, ...], text: str) -> str:
+    def moved(key_path: KeyPath, text: str) -> str:
         return texts[key_path] if key_path in texts else relative(key_path, text, old_folder, str(folder))
 
     values = map_paths(document.values, moved)

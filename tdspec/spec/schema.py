@@ -121,6 +121,8 @@ def _fill_mapping(node: Schema, value: Mapping[str, Any]) -> dict[str, Any]:
             filled[key] = fill(entry, entry["default"])
         if key in filled and is_loss(entry):
             filled[key] = _fill_loss(entry, filled[key])
+        elif key in filled and filled[key] is True and is_switch(entry):
+            filled[key] = fill(entry, {})
     return filled
 
 
@@ -137,6 +139,11 @@ def _as_schema_type(node: Schema, value: Any) -> Any:
 def is_loss(node: Schema) -> bool:
     """Whether a property is a term of the objective: a weight, or a mapping that has one."""
     return any("weight" in branch.get("properties", {}) for branch in branches(node))
+
+
+def is_switch(node: Schema) -> bool:
+    """Whether a property is false, true, or a mapping that says more; true means the mapping's defaults."""
+    return [type_names(branch) for branch in branches(node)] == [["boolean"], ["object"]]
 
 
 def _fill_loss(node: Schema, value: Any) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class Source:
         """Where the last key of a key path stands, or the nearest parent that exists."""
         return self._walk(path)[-1][0]
 
+    def place_of_key(self, key: str) -> Place:
+        """Where a dotted key stands, or the nearest parent that exists."""
+        return self.key_place(parse_dotted(key))
+
     def _walk(self, path: Sequence[str | int]) -> list[tuple[Place, Node]]:
         """Each step of the path that exists, as the key's place and the value's node; the root first."""
         steps = [(self.root.place, self.root)]
@@ -89,16 +93,20 @@ def plain_data(node: Node) -> Any:
     return node.value
 
 
-def with_value(root: Node, path: Sequence[str], place: Place, node: Node) -> Node:
+def with_value(root: Node, path: Sequence[str | int], place: Place, node: Node) -> Node:
     """A copy of a tree in which a key path has another value; mappings on the way are made where they are missing.
 
     Args:
         root: the tree, a mapping.
-        path: the keys.
+        path: the keys; a number stands for an item that the list there has.
         place: where the new value's key stands.
         node: the new value.
     """
     key, *rest = path
+    if isinstance(key, int):
+        items = list(root.value)
+        items[key] = with_value(items[key], rest, place, node) if rest else node
+        return Node(root.place, items, root.inline)
     entries = dict(root.value) if isinstance(root.value, dict) else {}
     if not rest:
         entries[key] = Entry(place, node)

@@ -26,6 +26,7 @@ PATTERN_WORDS = {
     "^[A-Za-z0-9][A-Za-z0-9_.-]*$": "letters, digits, '_', '.' and '-', the first a letter or digit",
     "^[A-Za-z0-9]+(Backbone|VisionEncoder|TextEncoder)$": "a keras-hub class such as ViTBackbone",
     "^[A-Za-z0-9]+$": "letters and digits",
+    "^[a-z][a-z0-9_]*$": "small letters, digits and '_', the first a letter",
 }
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SECONDS_TO_END = 60.0
+TRAIN = (sys.executable, "-m", "tdspec", "train")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Child:
         return time.perf_counter() - self.started
 
 
-def start(spec: str, overrides: Sequence[str], *, run: Path, root: Path, log: Path) -> Child:
+def start(spec: str, overrides: Sequence[str], *, run: Path, root: Path, log: Path, trial: bool = False) -> Child:
     """Start a training of its own.
 
     Args:
@@ -47,9 +48,10 @@ def start(spec: str, overrides: Sequence[str], *, run: Path, root: Path, log: Pa
         run: the run folder, which exists.
         root: the folder of all runs, where teachers are.
         log: gets what the process prints.
+        trial: measure on validation alone.
     """
     settings = [word for override in overrides for word in ("--set", override)]
-    command = [sys.executable, "-m", "tdspec", "train", spec, *settings, "--resume"]
+    command = [*TRAIN, spec, *settings, "--resume", *(["--trial"] if trial else [])]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
         # Its own session: Ctrl-C reaches this process alone, which then ends its children one by one.

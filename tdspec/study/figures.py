@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 MORE_IS_BETTER = {"accuracy": True, "rmse": False}
 VALIDATION = "val_"
+FIGURES = {"classification": "accuracy", "regression": "rmse", "binary": "accuracy", "multilabel": "accuracy"}
 
 
 def figure_in(names: Iterable[str]) -> str | None:

@@ -1,7 +1,7 @@
 """The runs of a study: every combination of its axes' values, each a checked spec.
 
 In: a `Study`. Out: a `StudyRun` for each combination that differs in effect.
-Leaves out: running them (`runner.py`).
+Leaves out: running them (`runner.py`), choosing hyper-parameters (`quests.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +18,12 @@ from tdspec.errors import Diagnostic, SpecError
 from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS, TERMS
 from tdspec.spec.load import Document, load
 from tdspec.spec.paths import absolute, map_paths
-from tdspec.study.study_file import METHOD, Study
+from tdspec.study.study_file import METHOD, VARIANTS, Study
 
 MAX_NAME = 100
 BASELINE = "scratch"
+# What a search has chosen for runs of these settings.
+Chosen = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -41,22 +43,27 @@ class StudyRun:
     document: Document
 
 
-def plan_runs(study: Study) -> tuple[StudyRun, ...]:
+def nothing_chosen(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is chosen before a search."""
+    return {}
+
+
+def plan_runs(study: Study, chosen: Chosen = nothing_chosen) -> tuple[StudyRun, ...]:
     """All runs of a study, in the order of its axes.
 
     Axes that a method does not read make no runs of their own: scratch is trained once, whatever is sent in messages.
 
+    Args:
+        study: the study.
+        chosen: by the settings of a run, what a search has chosen for it.
+
     Raises:
         SpecError: some combinations are no valid specs; holds their problems, at their places in the study.
     """
-    combinations: dict[str, dict[str, Any]] = {}
-    for values in itertools.product(*study.axes.values()):
-        settings = effective(study, dict(zip(study.axes, values, strict=True)))
-        combinations.setdefault(as_key(settings), settings)
     runs, problems = [], []
-    for settings in combinations.values():
+    for settings in combinations(study):
         try:
-            runs.append(_planned(study, settings))
+            runs.append(_planned(study, settings, chosen(settings)))
         except SpecError as error:
             problems += [_moved(item, study) for item in error.diagnostics if item.severity == "error"]
     if problems:
@@ -64,12 +71,38 @@ def plan_runs(study: Study) -> tuple[StudyRun, ...]:
     return tuple(runs)
 
 
+def combinations(study: Study) -> tuple[dict[str, Any], ...]:
+    """The settings of all runs, each once, axes that a method does not read left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for values in itertools.product(*study.axes.values()):
+        settings = effective(study, dict(zip(study.axes, values, strict=True)))
+        found.setdefault(as_key(settings), settings)
+    return tuple(found.values())
+
+
+def method_of(study: Study, settings: Mapping[str, Any]) -> str:
+    """The method of runs of these settings."""
+    for values in (settings, variant_of(study, settings), study.settings):
+        if METHOD in values:
+            return str(values[METHOD])
+    return load(study.spec).spec.method
+
+
+def variant_of(study: Study, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the variant among settings sets."""
+    return study.variants[settings[VARIANTS]] if VARIANTS in settings else {}
+
+
 def effective(study: Study, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a run's method reads."""
-    method = settings.get(METHOD, study.settings.get(METHOD))
-    if method is None:
-        method = load(study.spec).spec.method
-    return {key: value for key, value in settings.items() if not _is_ignored(method, key)}
+    """The settings that a run's method reads; of variants that are the same to it, the first."""
+    method = method_of(study, settings)
+    kept = {key: value for key, value in settings.items() if not is_ignored(method, key)}
+    if VARIANTS in kept:
+        read = {name: _read_by(method, variant) for name, variant in study.variants.items()}
+        kept[VARIANTS] = next(name for name in read if read[name] == read[kept[VARIANTS]])
+        if not any(read.values()):
+            del kept[VARIANTS]
+    return kept
 
 
 def as_key(settings: Mapping[str, Any]) -> str:
@@ -79,8 +112,9 @@ def as_key(settings: Mapping[str, Any]) -> str:
 
 def in_words(settings: Mapping[str, Any]) -> str:
     """Settings for people: "talking, seed 1"."""
-    parts = [str(value) if key == METHOD else f"{_last(key)} {_value(value)}" for key, value in settings.items()]
-    return ", ".join(parts)
+    return ", ".join(
+        str(value) if key in {METHOD, VARIANTS} else f"{_last(key)} {_value(value)}" for key, value in settings.items()
+    )
 
 
 def leaks(runs: Sequence[StudyRun]) -> tuple[str, ...]:
@@ -96,12 +130,12 @@ def leaks(runs: Sequence[StudyRun]) -> tuple[str, ...]:
     )
 
 
-def _is_ignored(method: str, key: str) -> bool:
+def is_ignored(method: str, key: str) -> bool:
     """Whether a method does not read a key; one that is unknown reads all, so that its spec is refused."""
     if method not in TERMS:
         return False
     section, _, rest = key.partition(".")
-    if section == "teacher":
+    if section.partition("[")[0] in ("teacher", "teachers"):
         return method == BASELINE
     if key == "losses.balance":
         return TERMS[method] == ("task",)
@@ -112,14 +146,28 @@ def _is_ignored(method: str, key: str) -> bool:
     return section == "communication" and method not in CUT_METHODS
 
 
-def _planned(study: Study, settings: Mapping[str, Any]) -> StudyRun:
-    everything = {**study.settings, **settings}
-    overrides = tuple(_override(study, key, value) for key, value in everything.items())
+def _read_by(method: str, variant: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in variant.items() if not is_ignored(method, key)}
+
+
+def overrides_of(study: Study, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[str, ...]:
+    """The override texts of a run: what all have, what was chosen, what its variant sets, what its axes say."""
+    axes = {key: value for key, value in settings.items() if key != VARIANTS}
+    everything = {**study.settings, **chosen, **variant_of(study, settings), **axes}
+    return tuple(override(study.folder, key, value) for key, value in everything.items())
+
+
+def slug(settings: Mapping[str, Any]) -> str:
+    """Settings as a part of a folder's name."""
+    words = "_".join(f"{_last(key)}-{_value(value)}" for key, value in settings.items())
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", words)[:MAX_NAME]
+
+
+def _planned(study: Study, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> StudyRun:
+    overrides = overrides_of(study, settings, chosen)
     document = load(study.spec, overrides)
     digest = hashlib.sha256(f"{document.sha256} {as_key(settings)}".encode()).hexdigest()[:8]
-    words = "_".join(f"{_last(key)}-{_value(value)}" for key, value in settings.items())
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", words)[:MAX_NAME]
-    return StudyRun(f"{name}_{digest}", settings, overrides, document)
+    return StudyRun(f"{slug(settings)}_{digest}", settings, overrides, document)
 
 
 def _last(key: str) -> str:
@@ -130,12 +178,12 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _override(study: Study, key: str, value: Any) -> str:
-    """The override text; relative paths in it start from the study, as those of a spec do from the spec."""
+def override(folder: str, key: str, value: Any) -> str:
+    """The override text; relative paths in it start from a folder, as those of a spec do from the spec's."""
     nested = value
     for step in reversed(key.split(".")):
         nested = {step: nested}
-    nested = map_paths(nested, lambda path, text: absolute(path, text, study.folder))
+    nested = map_paths(nested, lambda path, text: absolute(path, text, folder))
     for step in key.split("."):
         nested = nested[step]
     return f"{key}={json.dumps(nested, ensure_ascii=False)}"
@@ -145,11 +193,15 @@ def _moved(diagnostic: Diagnostic, study: Study) -> Diagnostic:
     """The diagnostic at its place in the study, where it is about an override."""
     if not diagnostic.place.file.startswith("--set "):
         return diagnostic
-    override = diagnostic.place.file.removeprefix("--set ")
-    key = override.partition("=")[0]
+    text = diagnostic.place.file.removeprefix("--set ")
+    key = text.partition("=")[0]
+    at = study.source.key_place if diagnostic.rule == "unknown-key" else study.source.place
     if diagnostic.rule == "unknown-key" and key in study.axes:
-        return replace(diagnostic, place=study.source.key_place(("axes", key)))
+        return replace(diagnostic, place=at(("axes", key)))
     for index, value in enumerate(study.axes.get(key, ())):
-        if override == _override(study, key, value):
-            return replace(diagnostic, place=study.source.place(("axes", key, index)))
+        if text == override(study.folder, key, value):
+            return replace(diagnostic, place=at(("axes", key, index)))
+    for name, variant in study.variants.items():
+        if key in variant and text == override(study.folder, key, variant[key]):
+            return replace(diagnostic, place=at(("axes", VARIANTS, name, key)))
     return replace(diagnostic, place=study.source.place(("set", key)))

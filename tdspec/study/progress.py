@@ -25,14 +25,15 @@ class StudyProgress(contextlib.AbstractContextManager["StudyProgress"]):
         done: how many are complete already.
         jobs: how many run at a time.
         stream: where to write; a terminal gets the bar.
+        noun: what is counted.
     """
 
-    def __init__(self, *, total: int, done: int, jobs: int, stream: TextIO):
+    def __init__(self, *, total: int, done: int, jobs: int, stream: TextIO, noun: str = "runs"):
         self._total, self._done, self._jobs, self._stream = total, done, jobs, stream
         self._seconds: list[float] = []
         self._bar: Progress | None = None
         if stream.isatty():
-            columns = (TextColumn("runs"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn())
+            columns = (TextColumn(noun), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, TextColumn("{task.description}"), console=Console(file=stream))
             self._task = self._bar.add_task("", total=total, completed=done)
 

@@ -16,8 +16,9 @@ from tdspec.errors import RunError
 from tdspec.run.run_dir import RunFolder, read_record, write_json
 from tdspec.run.teachers import COMPLETE
 from tdspec.study.figures import figure_in
-from tdspec.study.matrix import BASELINE, StudyRun, as_key, effective, leaks
-from tdspec.study.study_file import METHOD, REPETITION, Study
+from tdspec.study.matrix import BASELINE, StudyRun, as_key, effective, leaks, method_of
+from tdspec.study.outcomes import Outcome, read_outcomes
+from tdspec.study.study_file import METHOD, REPETITION, VARIANTS, Study
 
 MANIFEST = "study.json"
 
@@ -28,6 +29,7 @@ class Result:
 
     Attributes:
         id: names its folder.
+        method: of its spec.
         settings: by axis, the value; axes that its method does not read are left out.
         cell: the settings but for the seed, as text; runs of one cell are repetitions.
         baseline: the cell it is compared with, or None.
@@ -38,6 +40,7 @@ class Result:
     """
 
     id: str
+    method: str
     settings: Mapping[str, Any]
     cell: str
     baseline: str | None
@@ -56,6 +59,7 @@ class Results:
         axes: the key paths that vary, but for the seed.
         figure: the name of the task's figure, or None before the first run is complete.
         warnings: what is doubtful about the whole.
+        search: what was chosen before the runs.
         runs: in the order of the plan.
     """
 
@@ -63,6 +67,7 @@ class Results:
     axes: tuple[str, ...]
     figure: str | None
     warnings: tuple[str, ...]
+    search: tuple[Outcome, ...]
     runs: tuple[Result, ...]
 
 
@@ -81,11 +86,12 @@ def is_study(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
-    """Write what is planned, before anything runs."""
+def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun], warnings: Sequence[str] = ()) -> None:
+    """Write what is planned, before anything runs; `warnings` join those about the runs."""
     planned = [
         {
             "id": run.id,
+            "method": run.document.spec.method,
             "settings": dict(run.settings),
             "cell": _cell(run.settings),
             "baseline": _baseline(study, run.settings),
@@ -94,7 +100,8 @@ def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun]) -> None:
         }
         for run in runs
     ]
-    about = {"name": study.name, "axes": list(study.axes), "warnings": leaks(runs)}
+    about: dict[str, Any] = {"name": study.name, "axes": list(study.axes), "warnings": [*leaks(runs), *warnings]}
+    about["search"] = study.search is not None
     write_json(folder / MANIFEST, {**about, "runs": planned})
 
 
@@ -115,7 +122,8 @@ def read_results(folder: Path) -> Results:
     order = plan["axes"]
     runs = tuple(_result(run, order, record, figure) for run, record in zip(plan["runs"], records, strict=True))
     axes = tuple(key for key in order if key != REPETITION)
-    return Results(plan["name"], axes, figure, tuple(plan["warnings"]), runs)
+    search = read_outcomes(folder) if plan["search"] else ()
+    return Results(plan["name"], axes, figure, tuple(plan["warnings"]), search, runs)
 
 
 def is_complete(folder: Path, run: StudyRun) -> bool:
@@ -135,6 +143,7 @@ def _result(planned: Mapping[str, Any], order: Sequence[str], record: Mapping[st
     complete = record["status"] == COMPLETE
     return Result(
         id=planned["id"],
+        method=planned["method"],
         settings={key: planned["settings"][key] for key in order if key in planned["settings"]},
         cell=planned["cell"],
         baseline=planned["baseline"],
@@ -151,6 +160,11 @@ def _cell(settings: Mapping[str, Any]) -> str:
 
 def _baseline(study: Study, settings: Mapping[str, Any]) -> str | None:
     """The cell of the same settings without a teacher, where the study has one."""
-    if METHOD not in settings or settings[METHOD] == BASELINE or BASELINE not in study.axes[METHOD]:
+    if method_of(study, settings) == BASELINE:
         return None
-    return _cell(effective(study, {**settings, METHOD: BASELINE}))
+    if METHOD in settings and BASELINE in study.axes[METHOD]:
+        return _cell(effective(study, {**settings, METHOD: BASELINE}))
+    alone = [name for name, variant in study.variants.items() if variant.get(METHOD) == BASELINE]
+    if VARIANTS in settings and alone:
+        return _cell(effective(study, {**settings, VARIANTS: alone[0]}))
+    return None

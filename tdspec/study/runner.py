@@ -1,29 +1,31 @@
-"""Running a study: its teachers first, then its runs, a few at a time, each resumable.
+"""Running a study: its teachers first, then its search, then its runs, a few at a time, each resumable.
 
 In: a `Study`. Out: the study's folder with a folder for each run, and what came of them.
-Leaves out: the table (`table.py`), training (`run/train.py`, in processes of their own).
+Leaves out: the search (`searching.py`), the table (`table.py`), training (`run/train.py`, in processes of their own).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tdspec.errors import RunError
 from tdspec.run import run_dir
 from tdspec.run.run_dir import RunFolder
-from tdspec.run.teachers import named_specs, trained_run
-from tdspec.spec.load import Document
 from tdspec.study import children
 from tdspec.study.children import Child
 from tdspec.study.matrix import StudyRun, in_words, plan_runs
 from tdspec.study.progress import StudyProgress
+from tdspec.study.quests import plan_quests, quest_key, search_leaks
 from tdspec.study.results import Results, is_complete, is_study, read_results, run_folder, study_folder, write_plan
-from tdspec.study.study_file import Study
-from tdspec.study.table import Table, as_csv, as_data, as_markdown, tabulate
+from tdspec.study.searching import run_search
+from tdspec.study.study_file import Search, Study
+from tdspec.study.table import Table, tabulate
+from tdspec.study.table_text import as_csv, as_data, as_markdown
+from tdspec.study.teachers_first import train_teachers
 
 SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -67,11 +69,16 @@ def run_study(study: Study, *, root: Path, jobs: int, resume: bool, stream: Text
         raise RunError(f"{folder} holds a study already", hint)
     folder.mkdir(parents=True, exist_ok=True)
     with run_dir.lock(RunFolder(folder)):
-        write_plan(folder, study, runs)
+        more = () if study.search is None else search_leaks(runs[0].document)
+        write_plan(folder, study, runs, more)
         for warning in read_results(folder).warnings:
             print(f"warning: {warning}", file=stream)
         try:
-            _train_teachers(folder, [run for run in runs if not is_complete(folder, run)], root, stream)
+            if study.search is not None:
+                runs = _searched(folder, study, study.search, root=root, jobs=jobs, stream=stream)
+                write_plan(folder, study, runs, more)
+            waiting = [run.document for run in runs if not is_complete(folder, run)]
+            train_teachers(folder, waiting, root, stream)
             failures = _train_runs(folder, study, runs, root=root, jobs=jobs, stream=stream)
         except KeyboardInterrupt:
             print(f"to go on: tdspec study {study.source.file} --resume --runs {root}", file=stream)
@@ -82,36 +89,27 @@ def run_study(study: Study, *, root: Path, jobs: int, resume: bool, stream: Text
     return StudyResult(folder, results, table, failures)
 
 
+def _searched(
+    folder: Path, study: Study, search: Search, *, root: Path, jobs: int, stream: TextIO
+) -> tuple[StudyRun, ...]:
+    """The runs of a study with what its search has chosen, which goes on where it was."""
+    quests = plan_quests(study, search)
+    train_teachers(folder, [document for quest in quests.values() for document in quest.documents], root, stream)
+    outcomes = run_search(tuple(quests.values()), search, folder=folder, root=root, jobs=jobs, stream=stream)
+    best = {key: outcome.best_trial() for key, outcome in zip(quests, outcomes, strict=True)}
+    values = {key: trial.values for key, trial in best.items() if trial is not None}
+
+    def chosen(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        return values.get(quest_key(study, search, settings), {})
+
+    return plan_runs(study, chosen)
+
+
 def write_table(folder: Path, table: Table) -> None:
     """Write the table as JSON, CSV and Markdown."""
     run_dir.write_json(folder / "table.json", as_data(table))
     run_dir.write_text(folder / "table.csv", as_csv(table))
     run_dir.write_text(folder / "table.md", f"# {table.study}\n\n{as_markdown(table)}")
-
-
-def _train_teachers(folder: Path, runs: Sequence[StudyRun], root: Path, stream: TextIO) -> None:
-    """Train the specs that teach here, once each, before anything needs them at the same time."""
-    needed = {other.sha256: other for run in runs for other in named_specs(run.document).values()}
-    for teacher in needed.values():
-        if trained_run(teacher, root) is not None:
-            continue
-        name = teacher.spec.name
-        print(f"'{name}' has no run of this spec yet: training it first", file=stream, flush=True)
-        log = folder / "logs" / f"{name}.log"
-        run = _begun(teacher, root)
-        child = children.start(teacher.source.file, (), run=run.path, root=root, log=log)
-        with children.ended_at_exit({name: child}):
-            child.process.wait()
-        if trained_run(teacher, root) is None:
-            raise RunError(f"'{name}' could not be trained: {children.why_failed(child)}", f"its log is {log}")
-
-
-def _begun(teacher: Document, root: Path) -> RunFolder:
-    """The newest unfinished run of exactly this spec, or a new one."""
-    found = run_dir.find_resumable(root, teacher.spec.name)
-    if found is not None and run_dir.read_record(found).get("spec_sha256") == teacher.sha256:
-        return found
-    return run_dir.create(root, teacher.spec.name, teacher.spec.seed, None)
 
 
 def _train_runs(
@@ -126,9 +124,13 @@ def _train_runs(
     with progress, children.ended_at_exit(running):
         progress.say(f"{len(runs)} runs, {len(runs) - len(waiting)} complete; {folder}")
         while waiting or running:
-            while waiting and len(running) < jobs:
-                run = waiting.pop(0)
-                running[run.id] = _start(folder, study, run, root)
+            while len(running) < jobs and (free := _free(folder, waiting)):
+                run = free[0]
+                waiting.remove(run)
+                if is_complete(folder, run):
+                    progress.ended(f"{in_words(run.settings)}  complete", 0.0)
+                else:
+                    running[run.id] = _start(folder, study, run, root)
             time.sleep(SECONDS_BETWEEN_LOOKS)
             for run_id in [key for key, child in running.items() if child.process.poll() is not None]:
                 child, run = running.pop(run_id), by_id[run_id]
@@ -137,6 +139,11 @@ def _train_runs(
                     failures.append(f"{in_words(run.settings)}: {outcome}; its log is {child.log}")
                 progress.ended(f"{in_words(run.settings)}  {outcome}", child.seconds())
     return tuple(failures)
+
+
+def _free(folder: Path, waiting: Sequence[StudyRun]) -> list[StudyRun]:
+    """The runs that no process is at: one may have outlived a study that was killed."""
+    return [run for run in waiting if not run_dir.is_in_use(run_folder(folder, run.id))]
 
 
 def _start(folder: Path, study: Study, run: StudyRun, root: Path) -> Child:

@@ -1,30 +1,50 @@
 """From a study file to a checked `Study`.
 
 In: the path of a YAML file. Out: `Study`, or `SpecError` with every problem of the file and its place.
-Leaves out: whether the axes' keys and values make valid specs (`matrix.py` finds that out).
+Leaves out: whether the axes' keys and values make valid specs (`matrix.py` and `quests.py` find that out).
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
-from tdspec.errors import SpecError
-from tdspec.resources import resource
+from tdspec.errors import SpecError, UsageError
 from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
-from tdspec.spec.source import KeyPath, Source, plain_data
-from tdspec.spec.words import did_you_mean, expected, found, one_of, quoted, similar, value_hint
+from tdspec.spec.source import Source, plain_data
+from tdspec.spec.words import found
+from tdspec.study.space import Space, read_space, space_problems
+from tdspec.study.study_schema import filled, study_schema, violations
 
 REPETITION = "seed"
 METHOD = "method"
+VARIANTS = "variants"
+
+
+@dataclass(frozen=True)
+class Search:
+    """How hyper-parameters are chosen before the runs; `space` is by method.
+
+    Attributes:
+        trials: of each method that has a space.
+        seeds: of every trial.
+        per: axes whose values are searched for separately.
+        sampler, sampler_seed, pruner, storage: as in the schema.
+        space: by method, what is searched.
+    """
+
+    trials: int
+    seeds: tuple[int, ...]
+    per: tuple[str, ...]
+    sampler: str
+    sampler_seed: int
+    pruner: str
+    storage: str
+    space: Mapping[str, Space]
 
 
 @dataclass(frozen=True)
@@ -34,26 +54,25 @@ class Study:
     Attributes:
         name: names its folder.
         spec: absolute path of the spec.
-        axes: by key path of the spec, the values it takes; in the order they were written.
+        axes: by key path of the spec, the values it takes, in the order they were written; of `variants`, the names.
+        variants: by name, what a variant sets.
         settings: by key path, what all runs have otherwise than the spec.
+        search: how hyper-parameters are chosen, or None.
         source: the places of the text.
     """
 
     name: str
     spec: str
     axes: Mapping[str, tuple[Any, ...]]
+    variants: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
+    search: Search | None
     source: Source
 
     @property
     def folder(self) -> str:
         """The absolute path of the folder that relative paths in the study start from."""
         return os.path.dirname(os.path.abspath(self.source.file))
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return dict(json.loads(resource("schemas/study.schema.json").read_text("utf-8")))
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:
@@ -70,57 +89,79 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     if not isinstance(root.value, dict):
         raise fatal(root.place, "value", f"found {found(plain_data(root))}, expected a study: a mapping")
     source, values = Source(file, root), plain_data(root)
-    problems = [*_violations(values), *_both_ways(values)]
+    problems = [*violations(values, study_schema()), *_both_ways(values), *_search_problems(values)]
     diagnostics = (*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems)))
     if has_error(diagnostics):
-        raise SpecError(diagnostics)
+        raise SpecError(tuple(sorted(diagnostics, key=lambda item: item.place)))
     spec = os.path.join(os.path.dirname(os.path.abspath(file)), os.path.expanduser(values["spec"]))
-    axes = {key: tuple(items) for key, items in values["axes"].items()}
-    return Study(values["name"], os.path.normpath(spec), axes, values.get("set", _schema_default("set")), source)
+    whole = filled(values, study_schema())
+    return Study(
+        name=values["name"],
+        spec=os.path.normpath(spec),
+        axes={key: tuple(items) for key, items in values["axes"].items()},
+        variants=values["axes"].get(VARIANTS, {}),
+        settings=whole["set"],
+        search=_search(whole["search"]) if "search" in whole else None,
+        source=source,
+    )
 
 
-def _schema_default(key: str) -> Any:
-    return _schema()["properties"][key]["default"]
+def make_search(options: Mapping[str, Any]) -> Search:
+    """How to search, without a space, from options of the command line.
+
+    Args:
+        options: keys of `search`; those that are left out have their defaults.
+
+    Raises:
+        UsageError: an option has a value that a study could not have.
+    """
+    schema = study_schema()["properties"]["search"]
+    values = {**options, "space": {}}
+    for problem in violations(options, {**schema, "required": []}):
+        raise UsageError(f"--{str(problem.path[0]).replace('_', '-')}: {problem.message}")
+    return _search(filled(values, schema))
 
 
-def _violations(values: Mapping[str, Any]) -> Iterator[Problem]:
-    for error in Draft202012Validator(_schema()).iter_errors(values):
-        yield from _explain(error, tuple(error.absolute_path), values)
-
-
-def _explain(error: Any, path: KeyPath, values: Mapping[str, Any]) -> Iterator[Problem]:
-    known = list(_schema()["properties"])
-    if error.validator == "additionalProperties":
-        for key in error.instance:
-            if key not in known:
-                message = f"found an unknown key, expected {one_of(known)}"
-                yield Problem((key,), "unknown-key", message, _unknown_hint(key, known), at_key=True)
-    elif error.validator == "required":
-        for key in error.validator_value:
-            if key not in values:
-                message = f"found nothing, expected {expected(_schema()['properties'][key])}"
-                yield Problem((key,), "missing-key", message)
-    elif error.validator == "uniqueItems":
-        repeated = [item for index, item in enumerate(error.instance) if item in error.instance[:index]]
-        yield Problem(path, "value", f"found {quoted(repeated[0])} a second time, expected it once")
-    elif error.validator in {"minItems", "minProperties"}:
-        yield Problem(path, "value", f"found {found(error.instance)}, expected at least one value")
-    elif path[:1] == ("axes",) and len(path) > 1:
-        hint = "" if isinstance(error.instance, dict) else f"write [{quoted(error.instance)}]"
-        yield Problem(path, "value", f"found {found(error.instance)}, expected a list of values", hint)
-    else:
-        hint = value_hint(error.schema, error.instance)
-        yield Problem(path, "value", f"found {found(error.instance)}, expected {expected(error.schema)}", hint)
-
-
-def _unknown_hint(key: str, known: list[str]) -> str:
-    return did_you_mean(similar(key, known)) or "keys of the spec belong to axes, or to set"
+def _search(values: Mapping[str, Any]) -> Search:
+    rest = {key: value for key, value in values.items() if key not in {"seeds", "per", "space"}}
+    space = {method: read_space(dimensions) for method, dimensions in values["space"].items()}
+    return Search(seeds=tuple(values["seeds"]), per=tuple(values["per"]), space=space, **rest)
 
 
 def _both_ways(values: Mapping[str, Any]) -> Iterator[Problem]:
-    """A key that varies cannot be the same for all."""
+    """A key that varies cannot be the same for all, nor vary twice."""
     axes, settings = values.get("axes"), values.get("set")
-    if isinstance(axes, dict) and isinstance(settings, dict):
-        for key in settings:
+    if not isinstance(axes, dict):
+        return
+    for key in settings if isinstance(settings, dict) else ():
+        if key in axes:
+            yield Problem(("set", key), "choice", f"found {key} in axes too, expected it once", at_key=True)
+    for name, variant in _mapping(axes.get(VARIANTS)).items():
+        for key in _mapping(variant):
             if key in axes:
-                yield Problem(("set", key), "choice", f"found {key} in axes too, expected it once", at_key=True)
+                path = ("axes", VARIANTS, name, key)
+                yield Problem(path, "choice", f"found {key} in axes too, expected it once", at_key=True)
+
+
+def _search_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Spaces that cannot be searched, axes that are none, and seeds that are the study's own."""
+    search, axes = _mapping(values.get("search")), _mapping(values.get("axes"))
+    for method, space in _mapping(search.get("space")).items():
+        yield from space_problems(space, ("search", "space", method))
+    own = axes.get(REPETITION)
+    for index, seed in enumerate(_sequence(search.get("seeds"))):
+        if seed in _sequence(own):
+            hint = "a search with the seeds of the runs would choose what suits them"
+            message = f"found {seed}, which is in axes.seed too, expected another seed"
+            yield Problem(("search", "seeds", index), "value", message, hint)
+    for index, key in enumerate(_sequence(search.get("per"))):
+        if key not in axes or key == REPETITION:
+            yield Problem(("search", "per", index), "value", f"found '{key}', expected one of the axes but seed")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _sequence(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
