@@ -130,9 +130,6 @@ class Spelling(keras.layers.Layer):
 def _unknown_to_xla(jit: str) -> Distiller:
     inputs = keras.Input((3,), name="x")
     student = keras.Model({"x": inputs}, keras.layers.Dense(1)(Spelling()(inputs)))
-    nothing: dict[str, Any] = dict.fromkeys(
-        ("teacher", "student_segments", "teacher_segments", "student_codec", "teacher_codec", "projection")
-    )
     term = Term("task", 1.0, "task", ("label",), ("student_prediction",))
     distiller = Distiller(
         {"x": inputs},
@@ -140,8 +137,10 @@ def _unknown_to_xla(jit: str) -> Distiller:
         (term,),
         task_type="regression",
         student=student,
+        student_segments=None,
+        teachers=(),
+        codecs={},
         name="unknown",
-        **nothing,
     )
     distiller.compile(keras.optimizers.SGD(0.1), jit=jit)
     return distiller

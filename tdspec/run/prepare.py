@@ -138,6 +138,8 @@ def _table_columns(sides: Sequence[WholeModel]) -> list[Column]:
     return [column for side in sides for column in side.backbone.columns]
 
 
+# XLA takes seconds to compile a step, and saves milliseconds to tenths of a second each time it runs.
+STEPS_WORTH_COMPILING = 500
 OPTIMIZER_OPTIONS = ("type", "learning_rate", "weight_decay", "momentum", "global_clipnorm")
 
 
@@ -157,8 +159,14 @@ def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | N
     compiled.distiller.compile(
         make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1),
         total_steps=total_steps,
-        jit=compiled.document.spec.train.jit,
+        jit=_jit(compiled.document.spec.train.jit, total_steps),
     )
+
+
+def _jit(word: str, total_steps: int | None) -> str:
+    """What a run of so many steps makes of `train.jit`."""
+    is_short = total_steps is not None and total_steps < STEPS_WORTH_COMPILING
+    return "off" if word == "auto" and is_short else word
 
 
 def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
