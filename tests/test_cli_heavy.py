@@ -53,6 +53,7 @@ def offline(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": path, "TFDS_DATA_DIR": str(folder / "none"), "KAGGLEHUB_CACHE": str(folder / "none")}
 
 
+@pytest.mark.slow
 def test_compile_gives_the_same_bytes_in_every_process_without_network_or_data(tmp_path: Path) -> None:
     data = {"source": "tfds", "name": "cifar10", "splits": {"train": "train[:90%]", "validation": "train[90%:]"}}
     data["splits"]["test"] = "test"  # type: ignore[index]
@@ -157,6 +158,7 @@ def test_evaluate_gives_the_figures_of_the_run(trained: Trained, capfd: Capture)
     assert json.loads(call(capfd, "evaluate", str(trained.run)).out)["split"] == "test"
 
 
+@pytest.mark.slow
 def test_export_again(trained: Trained, tmp_path: Path, capfd: Capture) -> None:
     before = files_below(trained.run)
     ended = call(capfd, "export", str(trained.run), "-o", str(tmp_path / "out"), "--formats", "saved_model,litert")
@@ -273,6 +275,7 @@ def test_a_cut_that_is_not_clean_is_refused_at_its_place(pair: Path, capfd: Capt
     assert not (pair / "runs").exists() and not (pair / "build").exists()
 
 
+@pytest.mark.slow
 def test_presets_that_are_not_here(tmp_path: Path) -> None:
     name = "vit_base_patch16_224_imagenet"
     vit = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8, "patch_size": 4}

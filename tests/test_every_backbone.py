@@ -222,10 +222,14 @@ def test_a_class_for_text(name: str, config: dict[str, Any], count: int) -> None
 
 
 STEPPED = ("ResNet50", "MobileNetV3Small", "EfficientNetV2B0", "ConvNeXtTiny", "DenseNet121")
-TRAINED = [row for row in IMAGE_CLASSES if row[0] not in ("ViTDetBackbone", "XceptionBackbone")]
+TRAINED = [
+    pytest.param(*row, id=row[0], marks=[] if row[0] in ("ViTBackbone", "ResNetBackbone") else [pytest.mark.slow])
+    for row in IMAGE_CLASSES
+    if row[0] not in ("ViTDetBackbone", "XceptionBackbone")
+]
 
 
-@pytest.mark.parametrize(("name", "config", "count"), TRAINED, ids=[row[0] for row in TRAINED])
+@pytest.mark.parametrize(("name", "config", "count"), TRAINED)
 def test_a_spec_with_it_takes_two_steps(tmp_path: Path, name: str, config: dict[str, Any], count: int) -> None:
     _two_steps(tmp_path, {"class": name, "config": config, "weights": "random"}, 32, count)
 

@@ -77,7 +77,10 @@ def test_each_trains_the_student_and_not_the_teacher(tmp_path: Path, method: str
         assert moved & {id(v) for v in distiller.projection.variables}
 
 
-@pytest.mark.parametrize("method", [*METHODS, "dist", "nkd"])
+SLOW_METHODS = [pytest.param(method, marks=pytest.mark.slow) for method in (*METHODS, "dist", "nkd") if method != "vkd"]
+
+
+@pytest.mark.parametrize("method", ["vkd", *SLOW_METHODS])
 def test_two_replicas_are_one(tmp_path: Path, method: str) -> None:
     options: dict[str, Any] = {}
     if method in METHODS:

@@ -244,6 +244,7 @@ def test_weight_decay_leaves_learned_weights_alone(tmp_path: Path) -> None:
     assert distiller.optimizer._use_weight_decay(distiller.trained_variables[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teachers", [[DEEP, FLAT], LEARNED])
 def test_two_replicas_train_as_one_device(tmp_path: Path, teachers: list[dict[str, Any]]) -> None:
     results = []

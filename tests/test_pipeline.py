@@ -79,6 +79,7 @@ def test_figures_are_those_of_the_file_computed_by_hand(trained: Trained) -> Non
     assert metrics["task"] == pytest.approx(loss / count, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_control_can_be_had_later_and_is_the_same(
     copied: RunFolder,
     trained: Trained,

@@ -22,6 +22,8 @@ from tdspec.run.run_dir import RunFolder, read_record, update_record
 from tdspec.run.teachers import trained_run
 from tdspec.spec.load import load
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def copied(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:

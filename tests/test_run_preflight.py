@@ -154,6 +154,7 @@ def _rows(run: RunFolder) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in read_metrics(run)]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_probe_and_factors_and_is_bit_equal(
     good_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

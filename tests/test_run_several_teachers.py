@@ -28,6 +28,8 @@ from tdspec.run.teachers import named_specs
 from tdspec.run.train import Interrupted, Options, Run, train
 from tdspec.spec.load import Document, load
 
+pytestmark = pytest.mark.slow
+
 TEACHERS = [
     {"name": "own", "weight": "learned", "backbone": {"spec": "teacher.yaml"}, "cut": {"low": 1, "high": 3}},
     {

@@ -98,6 +98,7 @@ def test_the_same_weights_as_without(tmp_path: Path, root: Path) -> None:
     assert [path.name for path in root.iterdir()] == [folder.name]
 
 
+@pytest.mark.slow
 def test_half_the_digits_are_nearly_the_same(tmp_path: Path) -> None:
     plain = trained(spec(tmp_path), tmp_path)
     for dtype in ("bfloat16", "float16"):
@@ -106,6 +107,7 @@ def test_half_the_digits_are_nearly_the_same(tmp_path: Path) -> None:
             np.testing.assert_allclose(found, wanted, atol=0.02)
 
 
+@pytest.mark.slow
 def test_views_are_the_augmented_images_of_their_epochs(tmp_path: Path) -> None:
     changes = {"augment": ["flip", "crop"]}
     plain = trained(spec(tmp_path, data=changes), tmp_path)
@@ -128,6 +130,7 @@ def test_views_are_the_augmented_images_of_their_epochs(tmp_path: Path) -> None:
     assert len([image for image in seen[0] if image in seen[1]]) < 200
 
 
+@pytest.mark.slow
 def test_two_replicas_are_one_device(tmp_path: Path) -> None:
     runs = [
         trained(spec(tmp_path, data=EXACT, train={"strategy": strategy}), tmp_path) for strategy in ("none", "mirrored")
@@ -135,6 +138,7 @@ def test_two_replicas_are_one_device(tmp_path: Path) -> None:
     assert_close(runs[1], runs[0], 1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = spec(tmp_path, data=EXACT)
     whole = trained(document, tmp_path)
@@ -152,6 +156,7 @@ def test_a_resumed_run_has_the_same_weights(tmp_path: Path, monkeypatch: pytest.
     assert all(np.array_equal(one, other) for one, other in zip(weights(run), weights(whole), strict=True))
 
 
+@pytest.mark.slow
 def test_texts_keep_their_mask_as_an_input(tmp_path: Path) -> None:
     text_support.write_corpus(tmp_path)
     text_support.write_preset(tmp_path)

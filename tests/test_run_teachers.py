@@ -63,6 +63,7 @@ def test_only_a_complete_run_of_exactly_this_spec_is_fresh(root: Path) -> None:
     assert trained_run(load(spec), root) is None
 
 
+@pytest.mark.slow
 def test_a_teacher_is_trained_again_only_when_its_content_changes(root: Path) -> None:
     folder, said = root.parent, io.StringIO()
     hashes = []

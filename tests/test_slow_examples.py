@@ -69,6 +69,7 @@ def test_text(tmp_path: Path) -> None:
     assert json.loads(record.read_text("utf-8"))["metrics"]["test"]["accuracy"] > 0.8
 
 
+@pytest.mark.slow
 def test_own_term(tmp_path: Path) -> None:
     out = ran(sys.executable, str(EXAMPLES / "7_own_term.py"), folder=tmp_path)
     assert re.search(r"'closeness': [0-9.]+", out)

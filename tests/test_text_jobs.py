@@ -19,6 +19,8 @@ from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
 from tdspec.spec.load import load
 
+pytestmark = pytest.mark.slow
+
 INPUTS = {"token_ids", "segment_ids", "padding_mask"}
 
 
