@@ -245,15 +245,16 @@ def test_weight_decay_leaves_learned_weights_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("teachers", [[DEEP, FLAT], LEARNED])
-def test_two_replicas_train_as_one_device(tmp_path: Path, teachers: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(("teachers", "jit"), [([DEEP, FLAT], "off"), (LEARNED, "off"), (LEARNED, "on")])
+def test_two_replicas_train_as_one_device(tmp_path: Path, teachers: list[dict[str, Any]], jit: str) -> None:
     results = []
     rows = tf.data.Dataset.from_tensor_slices(({"image": pixels(24)}, np.arange(24) % 10)).batch(8)
     for name in ("none", "mirrored"):
         strategy = make_strategy(name, 2 if name == "mirrored" else "auto")
         with strategy.scope():
             found = compiled_with(tmp_path, "talking_hybrid", teachers, communication=SMALL)
-            found.distiller.compile(keras.optimizers.SGD(1e-3))
+            # XLA is on under the replicas only, so that it is compared with plain TensorFlow
+            found.distiller.compile(keras.optimizers.SGD(1e-3), jit=jit if name == "mirrored" else "off")
         distiller = found.distiller
         batches: Any = strategy.experimental_distribute_dataset(rows) if name == "mirrored" else rows
         step = tf.function(lambda batch, s=strategy, d=distiller: s.run(d.train_step, args=(batch,)) and None)
