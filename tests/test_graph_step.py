@@ -92,6 +92,11 @@ def test_dropout_draws_anew_in_each_step(tmp_path: Path) -> None:
     assert all(np.array_equal(one, two) for one, two in zip(jitted[1].values(), again[1].values(), strict=True))
 
 
+def test_masks_are_drawn_by_a_fast_generator(tmp_path: Path) -> None:
+    distiller = compiled(tmp_path, **_pair(tmp_path, 0.5, 1)).distiller
+    assert set(re.findall(r"algorithm=(\w+)", _program(distiller))) == {"rng_philox"}
+
+
 def test_two_replicas_by_xla_are_one_device(tmp_path: Path) -> None:
     """Distances that look at the whole batch do so over the replicas."""
     _assert_equal(_train(tmp_path, "mirrored", "on"), _train(tmp_path, "none", "off"))
@@ -176,13 +181,17 @@ def test_keras_fit_by_xla(tmp_path: Path) -> None:
     assert logs[1] == pytest.approx(logs[0], rel=1e-5)
 
 
-def _products(distiller: Distiller) -> int:
-    """Matrix products of a step, as XLA reads them after dropping what nobody needs."""
+def _program(distiller: Distiller) -> str:
+    """A step as XLA reads it, after dropping what nobody needs."""
     distiller.compile("sgd")
     batch = Batch({"image": tf.constant(pixels())}, tf.constant(np.arange(8)), tf.ones(8))
     program = on_flat(Step(distiller, "on")._plain, (batch,))
-    text = program.experimental_get_compiler_ir(*tf.nest.flatten(batch))(stage="hlo")
-    return len(re.findall(r" dot\(", text))
+    return str(program.experimental_get_compiler_ir(*tf.nest.flatten(batch))(stage="hlo"))
+
+
+def _products(distiller: Distiller) -> int:
+    """Matrix products of a step."""
+    return len(re.findall(r" dot\(", _program(distiller)))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 from tdspec.errors import GraphError
+from tdspec.graph.draws import by_philox
 from tdspec.graph.reasons import first_sentence
 
 Tensor = Any
@@ -214,7 +215,8 @@ def on_flat(function: Callable[..., Any], arguments: Any) -> Any:
     """A function compiled by XLA that takes its arguments as a flat list."""
 
     def flat(*tensors: Tensor) -> Any:
-        return function(*tf.nest.pack_sequence_as(arguments, tensors))
+        with by_philox():
+            return function(*tf.nest.pack_sequence_as(arguments, tensors))
 
     return tf.function(flat, autograph=False, jit_compile=True)
 
