@@ -2,7 +2,7 @@
 
     python tests/benchmarks/keras_distillation.py [--steps 10] [--rounds 9] [--tokens 16]
 
-In: nothing; weights and inputs are random. Out: one line of JSON: seconds of tdspec's step, alone and with the teacher's
+In: nothing; all is random. Out: one line of JSON: seconds of tdspec's step, alone and with the teacher's
 states kept, over those of Keras's Distiller with two FeatureDistillations, with and without XLA; medians over rounds
 that take turns.
 Models of the same layers for both: blocks of attention at the top level, since Keras finds no others, teacher and
