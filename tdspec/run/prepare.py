@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tdspec.data.info import SourceInfo
 from tdspec.data.info import describe as describe_source
@@ -152,15 +153,26 @@ def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | N
         total_steps: of the whole run; None: not known, so that nothing can follow a schedule.
 
     Raises:
+        SpecError: the batch does not divide into micro-batches on so many replicas.
         ValueError: the weight of a term has a schedule, and `total_steps` is None.
     """
+    _require_even_batches(compiled.document, tf.distribute.get_strategy().num_replicas_in_sync)
     optimizer = compiled.document.spec.train.optimizer
     options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
     compiled.distiller.compile(
         make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1),
         total_steps=total_steps,
         jit=_jit(compiled.document.spec.train.jit, total_steps),
+        accumulate_steps=compiled.document.spec.train.accumulate_steps,
     )
+
+
+def _require_even_batches(document: Document, replicas: int) -> None:
+    """Refuse a batch that does not divide; how many replicas `auto` means, only the machine says."""
+    batch_size, steps = document.spec.data.batch_size, document.spec.train.accumulate_steps
+    if steps > 1 and batch_size % (steps * replicas):
+        wanted = f"{steps * replicas}: {replicas} replicas times {steps} of train.accumulate_steps"
+        raise document.error("data.batch_size", f"found {batch_size}, expected a multiple of {wanted}")
 
 
 def _jit(word: str, total_steps: int | None) -> str:
