@@ -217,6 +217,7 @@ class _Talk:
             mask=self.mask,
             teacher_name=teacher.name,
             first=first,
+            recomputes=self.document.spec.train.remat == "iterations",
         )
 
     def _checked(self, conversation: Conversation, terms: tuple[Term, ...]) -> tuple[Term, ...]:

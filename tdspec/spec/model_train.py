@@ -1,4 +1,7 @@
-"""The section `train` of a spec as frozen dataclasses; see `model.py`."""
+"""The part of `model.py` that is about training.
+
+In: nothing. Out: `Train` and what it is made of. Leaves out: what `model.py` leaves out.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ class Train:
     precision: str
     jit: str
     accumulate_steps: int
+    remat: str
     strategy: str
     replicas: int | Literal["auto"]
     synchronize_batch_norm: bool
