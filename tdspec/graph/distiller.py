@@ -28,7 +28,6 @@ from tdspec.graph.terms import DISTANCES, NOTHING, Schedule, Term
 
 Tensor = Any
 
-
 # The share of a run that is done, from 0 to 1, and that of its warm-up -> the factor of a weight.
 SCHEDULES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "linear_warmup": lambda done, warmup: ops.minimum(done / warmup, 1.0),
@@ -156,7 +155,8 @@ class Distiller(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=False, **options)
         if self.teacher_scales:
             # decay would pull a learned weight towards 1
-            self.optimizer.exclude_from_weight_decay(var_list=list(self.teacher_scales.values()))
+            inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            inner.exclude_from_weight_decay(var_list=list(self.teacher_scales.values()))
         self.optimizer.build(self.trained_variables)
         self._step = Step(self, jit, accumulate_steps)
 
