@@ -23,6 +23,7 @@ from tdspec.graph.summary import cut_rows
 from tdspec.graph.weights import from_file
 from tdspec.run import loop, run_dir
 from tdspec.run import train as training
+from tdspec.run.precision import recorded
 from tdspec.run.prepare import compile_with_weights, describe, open_data
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
@@ -179,7 +180,8 @@ def _student_alone(run: RunFolder) -> Compiled:
         status = run_dir.read_record(run)["status"]
         raise RunError(f"{run.path} has no student.keras, its status is '{status}'", "finish it: tdspec train --resume")
     document = load(run.spec, ["method=scratch"])
-    compiled = compile_with_weights(document, {"student": run.student} if "student" in named_specs(document) else {})
+    files = {"student": run.student} if "student" in named_specs(document) else {}
+    compiled = compile_with_weights(document, files, recorded(run))
     from_file(compiled.student.whole.model, str(run.student))
     return compiled
 

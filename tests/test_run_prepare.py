@@ -22,6 +22,7 @@ from tdspec.run.prepare import (
     open_data,
     state_of,
 )
+from tdspec.run.strategy import make_strategy
 from tdspec.spec.checks import TERMS
 from tdspec.spec.load import load
 
@@ -72,6 +73,18 @@ def test_the_teacher_is_the_student_of_its_run(trained: Trained) -> None:
     assert compiled.teacher.whole.model.trainable_variables == []
     with pytest.raises(WeightsError, match="no weight file"):
         compile_with_weights(load(trained.folder / "small.yaml"), {"teacher": run / "none.keras"})
+
+
+def test_micro_batches_on_the_replicas_of_this_machine(tmp_path: Path) -> None:
+    """`replicas: auto` is two halves of this CPU, which no check of the spec can know."""
+    spec = write_spec(tmp_path / "spec.yaml", TEACHER, data={"source": "digits", "batch_size": 12})
+    document = load(spec, ["train.strategy=mirrored", "train.accumulate_steps=4"])
+    with make_strategy("mirrored", "auto").scope():
+        compiled = compile_with_weights(document, {})
+        with pytest.raises(
+            SpecError, match=r"data\.batch_size: found 12, expected a multiple of 8: 2 replicas times 4"
+        ):
+            compile_optimizer(compiled, schedule="constant", total_steps=1)
 
 
 def test_what_the_source_does_not_have_is_told_at_its_place(tmp_path: Path) -> None:

@@ -94,10 +94,18 @@ class Compiled:
         return {"student": self.student, **{teacher.name: teacher.side for teacher in self.teachers}}
 
 
-POLICIES = {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
+# "auto" is decided when a run starts.
+POLICIES = {
+    "float32": "float32",
+    "mixed_bfloat16": "mixed_bfloat16",
+    "mixed_float16": "mixed_float16",
+    "auto": "float32",
+}
 
 
-def build(document: Document, describe: Describe, own: Own = NONE, *, cached: bool = True) -> Compiled:
+def build(
+    document: Document, describe: Describe, own: Own = NONE, *, cached: bool = True, precision: str = ""
+) -> Compiled:
     """Compile a spec with fresh weights drawn by its seed; the student's are the same for every method and teacher.
 
     Args:
@@ -105,6 +113,7 @@ def build(document: Document, describe: Describe, own: Own = NONE, *, cached: bo
         describe: what the source of a document declares.
         own: terms and distances that a user adds.
         cached: where the spec has a cache, what it keeps of the teacher comes in as inputs; else it is never used.
+        precision: a key of POLICIES; "": the spec's.
 
     Raises:
         SpecError: anything in the graph is refused, at its place.
@@ -112,7 +121,7 @@ def build(document: Document, describe: Describe, own: Own = NONE, *, cached: bo
     spec = document.spec
     keras.utils.set_random_seed(spec.seed)
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(POLICIES[spec.train.precision])
+    keras.config.set_dtype_policy(POLICIES[precision or spec.train.precision])
     try:
         return _build(document, describe, own, document.spec.data.teacher_cache if cached else None)
     finally:
@@ -217,6 +226,7 @@ class _Talk:
             mask=self.mask,
             teacher_name=teacher.name,
             first=first,
+            recomputes=self.document.spec.train.remat == "iterations",
         )
 
     def _checked(self, conversation: Conversation, terms: tuple[Term, ...]) -> tuple[Term, ...]:

@@ -23,11 +23,10 @@ from tdspec.graph.cuts import Segments
 from tdspec.graph.distances import Distance
 from tdspec.graph.predictions import TASK_LOSSES
 from tdspec.graph.records import Records, num_replicas
-from tdspec.graph.step import Batch, Forward, Step
+from tdspec.graph.step import Batch, Forward, Step, part_of
 from tdspec.graph.terms import DISTANCES, NOTHING, Schedule, Term
 
 Tensor = Any
-
 
 # The share of a run that is done, from 0 to 1, and that of its warm-up -> the factor of a weight.
 SCHEDULES: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -133,14 +132,20 @@ class Distiller(keras.Model):
         return self._records.all
 
     def compile(
-        self, optimizer: Any = "adam", *, total_steps: int | None = None, jit: str = "off", **options: Any
+        self,
+        optimizer: Any = "adam",
+        *,
+        total_steps: int | None = None,
+        jit: str = "off",
+        accumulate_steps: int = 1,
+        **options: Any,
     ) -> None:
         """Configure training; losses and metrics are the spec's and cannot be given.
 
         Args:
             optimizer: a Keras optimizer.
             total_steps: how many steps the run will have; needed where a term's weight has a schedule.
-            jit: "auto", "on" or "off"; see `step.py`. Keras's own `jit_compile` stays off.
+            jit, accumulate_steps: see `step.py`. Keras's own `jit_compile` stays off.
             options: `run_eagerly` and `steps_per_execution`, as for keras.Model.
         """
         scheduled = [term.name for term in self.terms if term.schedule.type != "constant"]
@@ -150,9 +155,10 @@ class Distiller(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=False, **options)
         if self.teacher_scales:
             # decay would pull a learned weight towards 1
-            self.optimizer.exclude_from_weight_decay(var_list=list(self.teacher_scales.values()))
+            inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            inner.exclude_from_weight_decay(var_list=list(self.teacher_scales.values()))
         self.optimizer.build(self.trained_variables)
-        self._step = Step(self, jit)
+        self._step = Step(self, jit, accumulate_steps)
 
     def term_values(self, tensors: Mapping[str, Tensor], label: Tensor, sample_weight: Tensor) -> dict[str, Tensor]:
         """Every term of a batch before its weight, one value an example.
@@ -226,7 +232,7 @@ class Distiller(keras.Model):
         Raises:
             GraphError: `jit` is "on", and XLA cannot compile the model.
         """
-        part = partial(_part_of, num_replicas=strategy.num_replicas_in_sync)
+        part = partial(part_of, num_replicas=strategy.num_replicas_in_sync)
         features, label, sample_weight = tf.nest.map_structure(part, element_spec)
         weight = tf.TensorSpec(sample_weight.shape[:1], "float32")
         self._compiled_step().prepare(Batch(features, label, weight), strategy)
@@ -277,12 +283,6 @@ class Distiller(keras.Model):
         """The student's prediction for a batch of features."""
         features, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self.student({name: features[name] for name in self._features}, training=False)
-
-
-def _part_of(spec: tf.TensorSpec, num_replicas: int) -> tf.TensorSpec:
-    """What one replica gets of a batch."""
-    size = spec.shape[0]
-    return tf.TensorSpec([None if size is None else size // num_replicas, *spec.shape[1:]], spec.dtype)
 
 
 def _scale(name: str) -> keras.Variable:

@@ -17,6 +17,7 @@ from keras import ops
 
 from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
+from tdspec.graph.inference import InInference, Recomputed
 from tdspec.graph.layouts import Layout, resample
 from tdspec.graph.terms import NOTHING, Term
 
@@ -41,28 +42,6 @@ class Side:
     codec: Codec | None
 
 
-class InInference(keras.layers.Layer):
-    """A model that runs in inference mode whatever the mode of the graph it stands in.
-
-    Keras hands the `training` of a functional model's call to each layer in it, over what that layer was called with; a
-    layer whose call has no such argument keeps its own word.
-
-    Args:
-        model: what it runs, weights shared.
-    """
-
-    def __init__(self, model: keras.Model, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.model = model
-
-    def call(self, inputs: Any) -> Any:
-        return self.model(inputs, training=False)
-
-    def compute_output_spec(self, inputs: Any) -> Any:
-        """What the model gives, which it knows: without this, Keras would trace all of its layers again."""
-        return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), self.model.output)
-
-
 class Conversation:
     """The tensors of a distillation by name, each made on first demand.
 
@@ -75,6 +54,7 @@ class Conversation:
         detach: "question" or "answer" or both: a message through which no gradient flows back to who sent it.
         teacher_name: for the names of layers.
         first: with several teachers, the conversation with the first: what the student alone says is said once.
+        recomputes: whether the activations of iterations are not kept, but computed once more for the gradient.
     """
 
     def __init__(
@@ -89,15 +69,16 @@ class Conversation:
         mask: keras.KerasTensor | None = None,
         teacher_name: str = "teacher",
         first: Conversation | None = None,
+        recomputes: bool = False,
     ):
         self.inputs = dict(inputs)
         self.student, self.teacher = student, teacher
         self.teacher_asks_itself = teacher_asks_itself
         self.projection, self.detach, self.mask = projection, detach, mask
-        self.teacher_name, self._first = teacher_name, first
+        self.teacher_name, self._first, self._recomputes = teacher_name, first, recomputes
         self.tensors: dict[str, keras.KerasTensor] = {}
         self._decoded: dict[tuple[str, str, bool], list[keras.KerasTensor]] = {}
-        self._in_inference: dict[str, InInference] = {} if first is None else first._in_inference
+        self._layers: dict[str, InInference] = {} if first is None else first._layers
 
     def is_shared(self, name: str) -> bool:
         """Whether a tensor is the same in the conversations with all teachers."""
@@ -144,10 +125,10 @@ class Conversation:
             # the teacher hears: s'_h, e'_h = D_h(m^k); e'_h enters only L_SC
             "teacher_low": lambda k: self._decode("teacher", self._question(k), f"teacher_low_{k}", "question"),
             # and interprets with its own frozen layers: e~_h = middle_h(s'_h)
-            "teacher_high": lambda k: self._part(self.teacher, "middle", self[f"teacher_low_{k}"], inference=True),
+            "teacher_high": lambda k: self._interpreted(self.teacher, self[f"teacher_low_{k}"]),
             # and answers: m_h^k = E_h(s'_h, e~_h)
             "teacher_message": lambda k: self._encode(
-                self.teacher, self[f"teacher_low_{k}"], self[f"teacher_high_{k}"]
+                self.teacher, self[f"teacher_low_{k}"], self[f"teacher_high_{k}"], iterated=True
             ),
             # the student hears the answer: s'_g, e'_g = D_g(m_h^k)
             "student_low": lambda k: self._decode("student", f"teacher_message_{k}", f"student_low_{k}", "answer"),
@@ -157,7 +138,8 @@ class Conversation:
             "student_message": lambda k: self._encode(
                 self.student,
                 self[f"student_low_{k - 1}"],
-                self._part(self.student, "middle", self[f"student_low_{k - 1}"], inference=True),
+                self._interpreted(self.student, self[f"student_low_{k - 1}"]),
+                iterated=True,
             ),
         }
 
@@ -167,7 +149,7 @@ class Conversation:
 
     def _part(self, side: Any, part: str, state: Tensor, *, inference: bool = False) -> Tensor:
         model = getattr(side.segments, part)
-        run = self._inference_of(model) if inference else model
+        run = self._layer(InInference, model) if inference else model
         if state is None:
             return run({name: self.inputs[name] for name in model.input})
         return run([state, *self._masks(model.inputs[1:])])
@@ -175,17 +157,27 @@ class Conversation:
     def _prediction(self, side: Any, prefix: str, *, inference: bool = False) -> Tensor:
         if isinstance(side, Side):
             return self._part(side, "upper", self[f"{prefix}_high"], inference=inference)
-        run = self._inference_of(side) if inference else side
+        run = self._layer(InInference, side) if inference else side
         return run({name: self.inputs[name] for name in side.input})
 
-    def _inference_of(self, model: keras.Model) -> InInference:
-        if model.name not in self._in_inference:
-            self._in_inference[model.name] = InInference(model, name=f"{model.name}_in_inference")
-        return self._in_inference[model.name]
+    def _interpreted(self, side: Any, low: Tensor) -> Tensor:
+        """The high state that a side makes of a low state it was told."""
+        middle = side.segments.middle
+        run = self._layer(Recomputed if self._recomputes else InInference, middle)
+        return run([low, *self._masks(middle.inputs[1:])])
 
-    def _encode(self, side: Any, low: Tensor, high: Tensor) -> Tensor:
+    def _layer(self, kind: type[InInference], model: keras.Model) -> InInference:
+        name = f"{model.name}_{'in_inference' if kind is InInference else 'recomputed'}"
+        if name not in self._layers:
+            self._layers[name] = kind(model, name=name)
+        return self._layers[name]
+
+    def _of_codec(self, model: keras.Model, *, iterated: bool) -> Any:
+        return self._layer(Recomputed, model) if iterated and self._recomputes else model
+
+    def _encode(self, side: Any, low: Tensor, high: Tensor, *, iterated: bool = False) -> Tensor:
         model = side.codec.encode
-        return model([low, high, *self._masks(model.inputs[2:])])
+        return self._of_codec(model, iterated=iterated)([low, high, *self._masks(model.inputs[2:])])
 
     def _masks(self, entries: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
         """What the inputs of a segment or codec that tell padding are fed."""
@@ -205,7 +197,8 @@ class Conversation:
             model = (self.student if prefix == "student" else self.teacher).codec.decode
             heard = ops.stop_gradient(self[message]) if stopped else self[message]
             masks = self._masks(model.inputs[1:])
-            self._decoded[prefix, message, stopped] = keras.tree.flatten(model([heard, *masks] if masks else heard))
+            run = self._of_codec(model, iterated=role != "consistency")
+            self._decoded[prefix, message, stopped] = keras.tree.flatten(run([heard, *masks] if masks else heard))
         return self._decoded[prefix, message, stopped]["_high" in name]
 
 

@@ -17,7 +17,7 @@ import keras
 from tdspec.graph.cached import KEPT
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.flops import count_flops
-from tdspec.graph.methods import InInference
+from tdspec.graph.inference import InInference
 from tdspec.graph.sides import CutModel
 from tdspec.graph.terms import FORMULAS, Term
 from tdspec.graph.walk import Node, nodes_of

@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import keras
@@ -19,6 +20,7 @@ import tensorflow as tf
 from absl import logging
 
 from tdspec.errors import GraphError
+from tdspec.graph.accumulation import InMicroBatches, Pure
 from tdspec.graph.draws import by_philox
 from tdspec.graph.reasons import first_sentence
 
@@ -53,6 +55,8 @@ class StepModel(Protocol):
 
     trained_variables: list[keras.Variable]
     student: keras.Model
+    output: Mapping[str, keras.KerasTensor]
+    teachers: Sequence[Any]  # whose `model` no step changes
 
     @property
     def variables(self) -> list[keras.Variable]: ...
@@ -69,14 +73,17 @@ class Step:
     Args:
         model: whose step it is.
         jit: "auto": by XLA where that is possible, saying once where it is not; "on": or else an error; "off".
+        accumulate_steps: micro-batches in which a replica's part of a batch passes the models.
     """
 
-    def __init__(self, model: StepModel, jit: str):
+    def __init__(self, model: StepModel, jit: str, accumulate_steps: int = 1):
         if jit not in JIT_WORDS:
             raise ValueError(f"jit is '{jit}', expected one of {', '.join(JIT_WORDS)}")
-        self._model, self._jit = model, jit
+        self._model, self._jit, self._accumulate_steps = model, jit, accumulate_steps
         trained = {id(variable) for variable in model.trained_variables}
         self._others = [variable for variable in model.variables if id(variable) not in trained]
+        frozen = {id(variable) for teacher in model.teachers for variable in teacher.model.variables}
+        self._state = [number for number, variable in enumerate(self._others) if id(variable) not in frozen]
         self._changed: list[keras.Variable] = []
         self._programs: dict[str, Program | None] = {}
 
@@ -117,8 +124,7 @@ class Step:
         return self._programs[key]
 
     def _found(self, described: Batch, strategy: tf.distribute.Strategy) -> Program | None:
-        layers = self._model.student._flatten_layers()
-        if strategy.num_replicas_in_sync > 1 and any(map(_sums_over_replicas, layers)):
+        if self._talks(strategy):
             reason, hint = SYNCHRONIZED, "write train.synchronize_batch_norm: false"
         else:
             try:
@@ -131,14 +137,23 @@ class Step:
         logging.warning("the step runs without XLA: %s", reason)
         return None
 
+    def _talks(self, strategy: tf.distribute.Strategy) -> bool:
+        """Whether replicas talk within the forward pass."""
+        layers = self._model.student._flatten_layers()
+        return strategy.num_replicas_in_sync > 1 and any(map(_sums_over_replicas, layers))
+
     def _lowered(self, batch: Batch, *, whole: bool) -> Program:
+        size = SOME_SIZE * self._accumulate_steps
         if whole:
-            return lowered(lambda *given: self._plain(*given), (batch,))
+            return lowered(lambda *given: self._plain(*given), (batch,), size)
         groups = (self._model.trained_variables, self._others)
         values = [[tf.TensorSpec(variable.shape, variable.dtype) for variable in group] for group in groups]
-        return lowered(self._forward, (*values, batch.features))
+        return lowered(self._forward, (*values, batch.features), size)
 
     def _plain(self, batch: Batch) -> None:
+        if self._accumulate_steps > 1:
+            self._by_parts(batch, self._forward)
+            return
         self._model.update(batch, values_of(self._model.trained_variables), self._run_layers)
 
     def _run_layers(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -162,14 +177,41 @@ class Step:
         self, trained: Sequence[Tensor], others: Sequence[Tensor], features: Mapping[str, Tensor]
     ) -> tuple[Mapping[str, Tensor], list[Tensor]]:
         """(values of variables, features) -> (tensors of the graph, new values of `_changed`); touches no variable."""
-        variables, values = [*self._model.trained_variables, *self._others], [*trained, *others]
-        with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
-            tensors = self._run_layers(features)
-        pairs = [(variable, scope.get_current_value(variable)) for variable in self._others]
-        changes = [pair for pair, old in zip(pairs, others, strict=True) if pair[1] is not old]
+        run: Pure = partial(self._run_once, others)
+        if self._accumulate_steps > 1:
+            dtypes = {name: tensor.dtype for name, tensor in self._model.output.items()}
+            unrolled = self._talks(tf.distribute.get_strategy())
+            run = InMicroBatches(run, self._accumulate_steps, dtypes, unrolled=unrolled)
+        state = [others[number] for number in self._state]
+        tensors, after = run(trained, state, features)
+        changes = [
+            (self._others[number], new)
+            for number, old, new in zip(self._state, state, after, strict=True)
+            if new is not old
+        ]
         # Batch statistics, and the seeds of dropout.
         self._changed = [variable for variable, _ in changes]
         return tensors, [value for _, value in changes]
+
+    def _run_once(
+        self,
+        others: Sequence[Tensor],
+        trained: Sequence[Tensor],
+        state: Sequence[Tensor],
+        features: Mapping[str, Tensor],
+    ) -> tuple[Mapping[str, Tensor], list[Tensor]]:
+        """(all other values, trained values, those of the state, features) -> (tensors, the state's new values)."""
+        known = [*zip(self._model.trained_variables, trained, strict=True), *zip(self._others, others, strict=True)]
+        moving = [self._others[number] for number in self._state]
+        with keras.StatelessScope([*known, *zip(moving, state, strict=True)]) as scope:
+            tensors = self._run_layers(features)
+        return tensors, [scope.get_current_value(variable) for variable in moving]
+
+
+def part_of(spec: tf.TensorSpec, num_replicas: int) -> tf.TensorSpec:
+    """What one replica gets of a batch."""
+    size = spec.shape[0]
+    return tf.TensorSpec([None if size is None else size // num_replicas, *spec.shape[1:]], spec.dtype)
 
 
 def values_of(variables: Sequence[keras.Variable]) -> list[Tensor]:
@@ -189,19 +231,24 @@ def _sums_over_replicas(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized and layer.trainable
 
 
-def _with_known_shape(spec: tf.TensorSpec) -> tf.TensorSpec:
-    return tf.TensorSpec([SOME_SIZE if axis is None else axis for axis in spec.shape], spec.dtype)
+def _with_known_shape(spec: tf.TensorSpec, size: int) -> tf.TensorSpec:
+    return tf.TensorSpec([size if axis is None else axis for axis in spec.shape], spec.dtype)
 
 
-def lowered(function: Callable[..., Any], arguments: Any) -> Program:
+def lowered(function: Callable[..., Any], arguments: Any, size: int = SOME_SIZE) -> Program:
     """A function of arguments as described, to be compiled by XLA when it first runs; here XLA only translates it.
+
+    Args:
+        function: of tensors.
+        arguments: its tensors, or `tf.TensorSpec`s.
+        size: of an axis that is not known.
 
     Raises:
         Untranslatable: XLA cannot; the message says why.
     """
     described = tf.nest.flatten(arguments)
     compiled = on_flat(function, arguments)
-    translate = compiled.experimental_get_compiler_ir(*map(_with_known_shape, described))
+    translate = compiled.experimental_get_compiler_ir(*(_with_known_shape(spec, size) for spec in described))
     try:
         translate(stage="hlo")
     except (tf.errors.OpError, ValueError) as error:

@@ -21,6 +21,7 @@ from tdspec.graph.weights import from_file, weights_sha256
 from tdspec.report.cka import chance, linear_cka
 from tdspec.report.similarity_file import HIGH, LOW, MESSAGE, Similarity, Student
 from tdspec.run.checkpoints import BEST, Checkpoints
+from tdspec.run.precision import recorded
 from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_data, state_of
 from tdspec.run.run_dir import RunFolder, read_record
 from tdspec.run.teachers import named_specs, trained_run
@@ -58,7 +59,7 @@ def measure(run: RunFolder, root: Path) -> Similarity:
         TdspecError: the run has no cuts, its teacher is missing or another, or its data are.
     """
     document, is_own = _cut_document(run)
-    compiled = compile_with_weights(document, _files(document, run, root))
+    compiled = compile_with_weights(document, _files(document, run, root), recorded(run))
     _require_teacher(compiled, run)
     splits = open_data(compiled, download=False)
     batches = list(splits.validation.batches(document.spec.data.batch_size, epoch=None))

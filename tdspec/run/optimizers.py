@@ -50,6 +50,22 @@ class SGD(ReplicaInvariant, keras.optimizers.SGD):
     """Keras's SGD."""
 
 
+class LossScale(keras.optimizers.LossScaleOptimizer):
+    """Scales the loss so that float16 can hold its gradients; leaves a step out where a gradient is not finite.
+
+    Keras asks the first replica whether gradients are finite; here they are shares, and each replica has its own.
+    """
+
+    def check_finite(self, grads: Sequence[Any]) -> Any:
+        """Whether the gradients of all replicas are finite."""
+        finite = super().check_finite(grads)
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+            return finite
+        broken = tf.cast(tf.logical_not(finite), tf.float32)
+        return tf.equal(context.all_reduce(tf.distribute.ReduceOp.SUM, broken), 0.0)
+
+
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tdspec.data.info import SourceInfo
 from tdspec.data.info import describe as describe_source
@@ -25,7 +26,7 @@ from tdspec.graph.own_terms import NONE, Own
 from tdspec.graph.presets import preset_folder
 from tdspec.graph.sides import CutModel
 from tdspec.graph.weights import from_file, load_weights, presets_of
-from tdspec.run.optimizers import make_optimizer
+from tdspec.run.optimizers import LossScale, make_optimizer
 from tdspec.run.teachers import trained_run
 from tdspec.spec.load import Document, load
 from tdspec.spec.model import SpecBackbone
@@ -56,18 +57,19 @@ def compile_without_weights(document: Document, own: Own = NONE) -> Compiled:
         return build(document, describe, own)
 
 
-def compile_with_weights(document: Document, student_files: Mapping[str, Path]) -> Compiled:
+def compile_with_weights(document: Document, student_files: Mapping[str, Path], precision: str = "") -> Compiled:
     """Compile a spec in the current strategy's scope and load the weights it names.
 
     Args:
         document: the spec.
         student_files: by model ("student", "teacher", or a teacher's name), the `student.keras` of the run that trained
             it, where it is another spec's student.
+        precision: what `train.precision: auto` turned out to be; "": what the spec says.
 
     Raises:
         WeightsError: weights are missing or do not fit.
     """
-    compiled = build(document, describe)
+    compiled = build(document, describe, precision=precision)
     for name, backbone in _backbones(compiled).items():
         whole = compiled.models[name].whole
         if name in student_files:
@@ -152,15 +154,28 @@ def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | N
         total_steps: of the whole run; None: not known, so that nothing can follow a schedule.
 
     Raises:
+        SpecError: the batch does not divide into micro-batches on so many replicas.
         ValueError: the weight of a term has a schedule, and `total_steps` is None.
     """
+    _require_even_batches(compiled.document, tf.distribute.get_strategy().num_replicas_in_sync)
     optimizer = compiled.document.spec.train.optimizer
     options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
+    made = make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1)
+    is_half = compiled.distiller.dtype_policy.name == "mixed_float16"
     compiled.distiller.compile(
-        make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1),
+        LossScale(made, name="loss_scale") if is_half else made,
         total_steps=total_steps,
         jit=_jit(compiled.document.spec.train.jit, total_steps),
+        accumulate_steps=compiled.document.spec.train.accumulate_steps,
     )
+
+
+def _require_even_batches(document: Document, replicas: int) -> None:
+    """Refuse a batch that does not divide; how many replicas `auto` means, only the machine says."""
+    batch_size, steps = document.spec.data.batch_size, document.spec.train.accumulate_steps
+    if steps > 1 and batch_size % (steps * replicas):
+        wanted = f"{steps * replicas}: {replicas} replicas times {steps} of train.accumulate_steps"
+        raise document.error("data.batch_size", f"found {batch_size}, expected a multiple of {wanted}")
 
 
 def _jit(word: str, total_steps: int | None) -> str:

@@ -107,7 +107,7 @@ def store_spec(compiled: Compiled, split: Split, cache: TeacherCache) -> StoreSp
         "teacher": _teacher_key(compiled),
         "tensors": {name: list(shape) for name, shape in shapes.items()},
         "dtype": cache.dtype,
-        "precision": spec.train.precision,
+        "precision": compiled.distiller.dtype_policy.name,
         "examples": split.num_examples,
         "inputs_sha256": inputs_sha256(split, list(states.input)),
         "views": {"count": cache.views, "augment": list(spec.data.augment), "seed": spec.seed} if cache.views else None,
@@ -211,7 +211,7 @@ def _check(compiled: Compiled, split: Split, states: CachedStates, epoch: int) -
     computed = model({name: features[name][:NUM_CHECKED] for name in model.input}, training=False)
     stored = states.lookup(index[:NUM_CHECKED], view)
     tolerance = TOLERANCES[states.files.spec.dtype]
-    if spec.train.precision != "float32":
+    if compiled.distiller.dtype_policy.name != "float32":
         tolerance = max(tolerance, MIXED_TOLERANCE)
     for name, values in computed.items():
         found, wanted = (tf.cast(tensor, "float32").numpy() for tensor in (stored[name], values))

@@ -27,6 +27,7 @@ from tdspec.run import loop, run_dir
 from tdspec.run.checkpoints import Checkpoints
 from tdspec.run.diagnostics import TeacherWeights, TermWatch
 from tdspec.run.events import TensorBoardWriter
+from tdspec.run.precision import chosen
 from tdspec.run.preflight import check_teacher, check_terms, teacher_hashes
 from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_data, state_of
 from tdspec.run.progress import Progress
@@ -103,8 +104,10 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
     if folder is not None and resumed is None:
         run_dir.refuse_used(folder)
     student_files = named_students(document, options)
+    known = {} if resumed is None else run_dir.read_record(resumed).get("precision", {})
+    precision = chosen(document, student_files, strategy, known)
     with strategy.scope():
-        compiled = compile_with_weights(document, student_files)
+        compiled = compile_with_weights(document, student_files, precision.name)
         splits = open_data(compiled, download=True)
         # Refuses a split that is smaller than a batch, before there is a run folder.
         splits.train.batches(document.spec.data.batch_size, epoch=0)
@@ -114,6 +117,9 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
     run = resumed or run_dir.create(options.root, document.spec.name, document.spec.seed, folder)
     with run_dir.lock(run), loop.stop_on_signals():
         _record_start(run, document, compiled, splits)
+        if precision.seconds:
+            print(precision, file=options.stream)
+            run_dir.update_record(run, precision={"name": precision.name, "seconds": precision.seconds})
         try:
             _run(Run(run, document, compiled, splits, strategy), options, steps)
         except KeyboardInterrupt as stop:

@@ -6,6 +6,7 @@ Leaves out: data (`checks_data.py`), models (`checks_models.py`), what only the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from tdspec.spec.checks_data import DATA_CHECKS
@@ -203,11 +204,16 @@ def _replicas(facts: Facts) -> Iterator[Problem]:
 
 
 def _batch_divides(facts: Facts) -> Iterator[Problem]:
-    replicas, batch_size = facts.values["train"]["replicas"], facts.values["data"]["batch_size"]
-    if facts.values["train"]["strategy"] == "mirrored" and replicas != "auto" and batch_size % replicas:
-        message = f"found {batch_size}, expected a multiple of train.replicas, which is {replicas}"
-        smaller = batch_size - batch_size % replicas
-        hint = f"write {smaller or replicas} or {smaller + replicas}" if smaller else f"write {replicas}"
+    train, batch_size = facts.values["train"], facts.values["data"]["batch_size"]
+    replicas = train["replicas"] if train["strategy"] == "mirrored" and train["replicas"] != "auto" else 1
+    factors = {"train.replicas": replicas, "train.accumulate_steps": train["accumulate_steps"]}
+    named = {key: factor for key, factor in factors.items() if factor > 1}
+    divisor = math.prod(named.values())
+    if batch_size % divisor:
+        are = "which is" if len(named) == 1 else "which make"
+        message = f"found {batch_size}, expected a multiple of {' times '.join(named)}, {are} {divisor}"
+        smaller = batch_size - batch_size % divisor
+        hint = f"write {smaller} or {smaller + divisor}" if smaller else f"write {divisor}"
         yield Problem(("data", "batch_size"), "train", message, hint)
 
 

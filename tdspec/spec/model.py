@@ -13,6 +13,8 @@ from typing import Any, Literal
 from tdspec.spec.model_data import Data as Data
 from tdspec.spec.model_data import Splits as Splits
 from tdspec.spec.model_data import TeacherCache as TeacherCache
+from tdspec.spec.model_train import Optimizer as Optimizer
+from tdspec.spec.model_train import Train as Train
 
 
 @dataclass(frozen=True)
@@ -236,27 +238,6 @@ class Losses:
     interaction: InteractionLoss
     message_consistency: StateLoss
     state_consistency: StateLoss
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    type: str
-    learning_rate: float
-    weight_decay: float
-    momentum: float
-    global_clipnorm: float
-
-
-@dataclass(frozen=True)
-class Train:
-    epochs: int
-    optimizer: Optimizer
-    schedule: str
-    precision: str
-    jit: str
-    strategy: str
-    replicas: int | Literal["auto"]
-    synchronize_batch_norm: bool
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""The memory that a step needs besides weights, by the number of iterations, with and without `train.remat`.
+
+    python tests/benchmarks/memory.py [--iterations 1 8] [--remat none iterations] [--accumulate 1 4] [--jit on]
+
+In: nothing; weights and the batch are random (a ViT of 12 x 128 teaches one of 4 x 64, 64 images of 17 tokens).
+Out: one line of JSON: by setting, megabytes and the ratio to the first setting. A process of its own measures each: how
+far its resident memory rises while steps run that are compiled and have run before.
+Leaves out: time (`step.py`), and the memory that compiling needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+CASE = "vit128-17-k3"
+STEPS = 3
+
+
+def status(name: str) -> int:
+    """Bytes that Linux tells of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def measured(iterations: int, remat: str, accumulate_steps: int, jit: str) -> dict[str, float]:
+    """Megabytes and seconds of a step."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    import tensorflow as tf
+    from step_cases import CASES, batch_of, compiled_case
+
+    CASES["measured"] = dataclasses.replace(CASES[CASE], iterations=iterations)
+    train = {
+        "epochs": 1,
+        "optimizer": {"type": "adamw", "learning_rate": 0.001},
+        "schedule": "constant",
+        "remat": remat,
+        "accumulate_steps": accumulate_steps,
+    }
+    distiller = compiled_case("measured", jit=jit, train=train).distiller
+    batch: Any = batch_of("measured")
+    step = tf.function(lambda: distiller.train_step(batch) and None, autograph=False)
+    step()
+    before = status("VmRSS")
+    # from here on, the highest mark is that of the steps
+    Path("/proc/self/clear_refs").write_text("5")
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    seconds = (time.perf_counter() - start) / STEPS
+    return {"megabytes": round((status("VmHWM") - before) / 2**20, 1), "seconds": round(seconds, 3)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--iterations", type=int, nargs="*", default=[1, 8])
+    parser.add_argument("--remat", nargs="*", default=["none", "iterations"])
+    parser.add_argument("--accumulate", type=int, nargs="*", default=[1])
+    parser.add_argument("--jit", default="on")
+    parser.add_argument("--one", action="store_true", help="measure the first setting in this process")
+    given = parser.parse_args()
+    settings = list(itertools.product(given.iterations, given.remat, given.accumulate))
+    if given.one:
+        print(json.dumps(measured(*settings[0], given.jit)))
+        return
+    found: dict[str, Any] = {}
+    for iterations, remat, accumulate in settings:
+        words = ["--iterations", iterations, "--remat", remat, "--accumulate", accumulate, "--jit", given.jit, "--one"]
+        call = [sys.executable, __file__, *map(str, words)]
+        done = subprocess.run(call, capture_output=True, text=True, check=True)
+        result = json.loads(done.stdout.splitlines()[-1])
+        first = next(iter(found.values()), result)
+        ratio = round(result["megabytes"] / first["megabytes"], 2)
+        found[f"k{iterations} remat {remat} accumulate {accumulate}"] = {**result, "ratio": ratio}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
