@@ -155,7 +155,7 @@ def train(arguments: Arguments) -> int:
                 run = pipeline.train(document, root, folder=folder, resume=arguments.resume, control=control)
     except Interrupted as stop:
         if team.is_chief:
-            print(_to_go_on(stop.run, document, arguments), file=sys.stderr)
+            print(_to_go_on(stop.run, document, arguments, team), file=sys.stderr)
         raise
     if team.is_chief:
         print("\n".join(pipeline.result_lines(run)))
@@ -180,11 +180,13 @@ def _connected(document: Document) -> Team:
     return team_of(make_strategy(chosen.strategy, chosen.replicas))
 
 
-def _to_go_on(run: run_dir.RunFolder, document: Document, arguments: Arguments) -> str:
+def _to_go_on(run: run_dir.RunFolder, document: Document, arguments: Arguments, team: Team) -> str:
     """The call that resumes a run that was stopped; its folder holds the spec, so neither SPEC nor --set is needed."""
     resume = ["tdspec", "train", "--resume", "--run-dir", str(run.path)]
     if arguments.runs != "runs":
         resume += ["--runs", arguments.runs]
+    if team.size > 1:
+        return f"to go on: on all {team.size} workers {shlex.join(resume)}"
     if run_dir.read_record(run)["name"] != document.spec.name:
         return f"to go on: {shlex.join(resume)}, then the same call again"
     resume += [word for word in ("--control", "--trial") if getattr(arguments, word.removeprefix("--"))]
