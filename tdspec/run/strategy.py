@@ -14,6 +14,7 @@ from typing import Literal
 import tensorflow as tf
 
 from tdspec.errors import RunError
+from tdspec.graph.reasons import first_sentence
 from tdspec.run.cluster import Cluster, read_cluster
 
 CPU_REPLICAS = 2
@@ -75,10 +76,11 @@ def _among(cluster: Cluster) -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
         # TensorFlow fixes at the first operation with whom it can talk.
-        raise RunError(
-            f"the workers cannot be connected: {str(error).partition(chr(10))[0]}",
-            "make the strategy before anything else uses TensorFlow, once in a process",
-        ) from error
+        hint = "make the strategy before anything else uses TensorFlow, once in a process"
+        raise RunError(f"the workers cannot be connected: {first_sentence(error)}", hint) from error
+    except tf.errors.OpError as error:
+        hint = "do all of them run, at these addresses, each started once? Then start all of them again"
+        raise RunError(f"the workers cannot be connected: {first_sentence(error)}", hint) from error
 
 
 def _logical_cpus(num_replicas: int) -> tuple[str, ...]:
