@@ -191,6 +191,13 @@ def _distribute(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> A
     return strategy.experimental_distribute_dataset(batches.with_options(options))
 
 
+def as_distributed(element_spec: Any, strategy: tf.distribute.Strategy) -> Any:
+    """What a strategy makes of the element spec of global batches: among workers their size is not known beforehand."""
+    if team_of(strategy).size == 1:
+        return element_spec
+    return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype), element_spec)
+
+
 def _train_epoch(
     model: keras.Model, train: _Runner, batches: Any, epoch: int, driver: keras.callbacks.CallbackList
 ) -> dict[str, float]:

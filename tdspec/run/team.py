@@ -27,8 +27,9 @@ Value = TypeVar("Value")
 Array = NDArray[Any]
 # Texts are sent in arrays of few different sizes, since each size builds a graph of its own.
 SMALLEST_TEXT = 64
-# What TensorFlow raises where a worker is gone: at once, or when it has missed some heartbeats.
+# What TensorFlow raises where a worker is gone, at once or when it has missed some heartbeats; or it says so.
 GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError)
+ABORTED = "Collective ops is aborted"
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Team:
         for index, others in enumerate(told):
             wrong = [name for name, value in others.items() if value != told[0][name]]
             if wrong:
-                message = f"worker {index} has another {wrong[0]} than the chief"
+                message = f"worker {index} and the chief differ in their {wrong[0]}"
                 raise RunError(message, "give every worker the same spec, the same data and the same versions")
 
     def refuse_uneven(self, batch_size: int) -> None:
@@ -161,8 +162,8 @@ class Team:
         """Turn what TensorFlow raises where another worker is gone into a RunError that says so."""
         try:
             yield
-        except GONE as error:
-            if self.size == 1:
+        except tf.errors.OpError as error:
+            if self.size == 1 or not (isinstance(error, GONE) or ABORTED in str(error)):
                 raise
             raise RunError(
                 f"worker {self.index} of {self.size} stops, since another one has ended",

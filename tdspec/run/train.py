@@ -22,7 +22,7 @@ from tdspec.data.images import read_error
 from tdspec.data.pipeline import LoadedSplits
 from tdspec.errors import RunError, TdspecError
 from tdspec.graph.compiler import Compiled
-from tdspec.graph.plan import as_text, plan_of
+from tdspec.graph.plan import as_text, plan_of, versions
 from tdspec.run import loop, run_dir
 from tdspec.run.checkpoints import Checkpoints
 from tdspec.run.diagnostics import TeacherWeights, TermWatch
@@ -113,7 +113,7 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
     with strategy.scope():
         compiled = compile_with_weights(document, student_files)
         splits = team.chief_first(lambda: open_data(compiled, download=True))
-        team.refuse_differences(spec=document.sha256, data=splits.fingerprint)
+        team.refuse_differences(versions=str(versions()), spec=document.sha256, data=splits.fingerprint)
         team.refuse_uneven(document.spec.data.batch_size)
         # Refuses a split that is smaller than a batch, before there is a run folder.
         splits.train.batches(document.spec.data.batch_size, epoch=0)
@@ -274,7 +274,7 @@ def _run(run: Run, options: Options, steps: int) -> None:
 def _fit(run: Run, first_epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
     batch_size = run.document.spec.data.batch_size
     element_spec = run.splits.train.batches(batch_size, epoch=first_epoch).element_spec
-    run.compiled.distiller.prepare(element_spec, run.strategy)
+    run.compiled.distiller.prepare(loop.as_distributed(element_spec, run.strategy), run.strategy)
     loop.fit(
         run.compiled.distiller,
         strategy=run.strategy,
