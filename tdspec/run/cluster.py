@@ -16,6 +16,8 @@ from tdspec.errors import RunError
 VARIABLE = "TF_CONFIG"
 # The first of all is the chief; a cluster without "chief" has worker 0 for it.
 ROLES = ("chief", "worker")
+# How a worker begins that says only what the chief says as well.
+CHIEF_ENDED = "the chief has ended"
 EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 

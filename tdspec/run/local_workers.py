@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from tdspec.run.cluster import VARIABLE, Cluster, config
+from tdspec.run.cluster import CHIEF_ENDED, VARIABLE, Cluster, config
 
 HOST = "127.0.0.1"
 TRAIN = (sys.executable, "-m", "tdspec", "train")
@@ -59,7 +59,7 @@ def train_locally(words: Sequence[str], num_workers: int) -> int:
     with tempfile.TemporaryDirectory(prefix="tdspec-workers-") as logs:
         workers: list[Worker] = []
         try:
-            with _forwarded(workers):
+            with _forwarded(workers) as signals:
                 addresses = tuple(f"{HOST}:{port}" for port in free_ports(num_workers))
                 for index in range(num_workers):
                     log = Path(logs) / f"{index}.txt" if index else None
@@ -69,7 +69,7 @@ def train_locally(words: Sequence[str], num_workers: int) -> int:
             _end(workers)
         if first is None:
             return 0
-        if first.log is not None:
+        if first.log is not None and not signals:
             _show(first, first.log)
         code = first.process.returncode
         return code if code >= 0 else BY_SIGNAL - code
@@ -101,16 +101,18 @@ def _start(words: Sequence[str], cluster: Cluster, log: Path | None) -> Worker:
 
 
 @contextlib.contextmanager
-def _forwarded(workers: Sequence[Worker]) -> Iterator[None]:
-    """Pass Ctrl-C and SIGTERM on to every worker, which then ends as a single one does."""
+def _forwarded(workers: Sequence[Worker]) -> Iterator[list[int]]:
+    """Pass Ctrl-C and SIGTERM on to every worker, which then ends as a single one does; gives a list of them."""
+    signals: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
         for worker in workers:
             worker.process.send_signal(number)
 
     former = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
@@ -147,8 +149,11 @@ def _end(workers: Sequence[Worker]) -> None:
 
 def _show(worker: Worker, log: Path) -> None:
     """What the worker that failed first has said, since only the chief's words have been seen."""
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    if any(CHIEF_ENDED in line for line in lines):
+        return
     code = worker.process.returncode
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     print(f"worker {worker.index} {how}; its output:", file=sys.stderr)
-    for line in log.read_text("utf-8", errors="replace").splitlines():
+    for line in lines:
         print(f"  {line}", file=sys.stderr)

@@ -21,7 +21,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tdspec.errors import RunError, TdspecError
-from tdspec.run.cluster import read_cluster
+from tdspec.run.cluster import CHIEF_ENDED, read_cluster
 
 Value = TypeVar("Value")
 Array = NDArray[Any]
@@ -77,7 +77,7 @@ class Team:
         if failure is not None:
             raise failure
         if "error" in said:
-            raise RunError(f"the chief has ended: {said['error']}", said["hint"])
+            raise RunError(f"{CHIEF_ENDED}: {said['error']}", said["hint"])
         value: Value = said["value"]
         return value
 
