@@ -7,13 +7,14 @@ Leaves out: what the calls look like (`heavy_commands.py`).
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from tdspec.command import FINE, WRONG, Arguments
-from tdspec.errors import UsageError
+from tdspec.errors import RunError, UsageError
 from tdspec.quiet import import_quietly
 
 import_quietly()
@@ -26,8 +27,10 @@ from tdspec.graph.differences import describe_specs  # noqa: E402
 from tdspec.graph.invariants import check_invariants, reason_not_to_try  # noqa: E402
 from tdspec.graph.plan import plan_of  # noqa: E402
 from tdspec.run import build_dir, run_dir  # noqa: E402
+from tdspec.run.cluster import is_clustered, read_cluster  # noqa: E402
 from tdspec.run.prepare import compile_without_weights, describe  # noqa: E402
 from tdspec.run.strategy import make_strategy  # noqa: E402
+from tdspec.run.team import Team, team_of  # noqa: E402
 from tdspec.run.train import Interrupted  # noqa: E402
 from tdspec.spec.bundle import SPEC  # noqa: E402
 from tdspec.spec.load import Document, load  # noqa: E402
@@ -136,32 +139,54 @@ def train(arguments: Arguments) -> int:
     document = _loaded(spec, arguments.overrides)
     if arguments.trial and arguments.control:
         raise UsageError("found --trial and --control, expected one of them")
-    # Before anything else: TensorFlow fixes the number of its devices at the first operation.
-    make_strategy(document.spec.train.strategy, document.spec.train.replicas)
+    # Before anything else: TensorFlow fixes its devices, and with whom it talks, at the first operation.
+    team = _connected(document)
     if not arguments.resume:
         compiled = compile_without_weights(document)
-        if arguments.target is not None and Path(arguments.target).is_file():
+        if team.is_chief and arguments.target is not None and Path(arguments.target).is_file():
             build_dir.write_build(compiled, build_dir.BUILD_ROOT / document.spec.name)
     control = load(spec, [*arguments.overrides, "method=scratch"]) if arguments.control else None
     root = Path(arguments.runs)
     try:
-        if arguments.trial:
-            run = pipeline.try_out(document, root, folder=folder, resume=arguments.resume)
-        else:
-            run = pipeline.train(document, root, folder=folder, resume=arguments.resume, control=control)
+        with team.lost_is_an_error():
+            if arguments.trial:
+                run = pipeline.try_out(document, root, folder=folder, resume=arguments.resume)
+            else:
+                run = pipeline.train(document, root, folder=folder, resume=arguments.resume, control=control)
     except Interrupted as stop:
-        print(_to_go_on(stop.run, document, arguments), file=sys.stderr)
+        if team.is_chief:
+            print(_to_go_on(stop.run, document, arguments, team), file=sys.stderr)
         raise
-    print("\n".join(pipeline.result_lines(run)))
-    print(run.path)
+    if team.is_chief:
+        print("\n".join(pipeline.result_lines(run)))
+        print(run.path)
     return FINE
 
 
-def _to_go_on(run: run_dir.RunFolder, document: Document, arguments: Arguments) -> str:
+def _connected(document: Document) -> Team:
+    """The workers that train a spec, which comes back when all are there.
+
+    Raises:
+        RunError: TF_CONFIG and the spec do not agree on whether there are several.
+    """
+    chosen = document.spec.train
+    if chosen.strategy != "multi_worker" and is_clustered(os.environ):
+        message = f"the environment variable TF_CONFIG names several workers, but train.strategy is {chosen.strategy}"
+        raise RunError(message, "add --set train.strategy=multi_worker, or unset TF_CONFIG")
+    if chosen.strategy == "multi_worker":
+        cluster = read_cluster(os.environ)
+        words = f"worker {cluster.index} of {len(cluster.addresses)}: waiting for the others"
+        print(words, file=sys.stderr, flush=True)
+    return team_of(make_strategy(chosen.strategy, chosen.replicas))
+
+
+def _to_go_on(run: run_dir.RunFolder, document: Document, arguments: Arguments, team: Team) -> str:
     """The call that resumes a run that was stopped; its folder holds the spec, so neither SPEC nor --set is needed."""
     resume = ["tdspec", "train", "--resume", "--run-dir", str(run.path)]
     if arguments.runs != "runs":
         resume += ["--runs", arguments.runs]
+    if team.size > 1:
+        return f"to go on: on all {team.size} workers {shlex.join(resume)}"
     if run_dir.read_record(run)["name"] != document.spec.name:
         return f"to go on: {shlex.join(resume)}, then the same call again"
     resume += [word for word in ("--control", "--trial") if getattr(arguments, word.removeprefix("--"))]

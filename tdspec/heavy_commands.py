@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from tdspec.command import Command, declare_overrides, later
+from tdspec.command import Arguments, Command, declare_overrides, later
 
 
 def _text_or_json(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +59,38 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     parser.add_argument("--control", action="store_true", help="then train the same student without a teacher")
     parser.add_argument("--trial", action="store_true", help="measure on validation only, read no test, export nothing")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="try train.strategy multi_worker with N processes on this machine",
+    )
     _runs(parser)
     declare_overrides(parser)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {number}, expected at least 1")
+    return number
+
+
+def _train_here(arguments: Arguments) -> int:
+    """Train in this process, or start those that do."""
+    if arguments.workers is None:
+        return later("train")(arguments)
+    from tdspec.run.local_workers import train_locally
+
+    return train_locally(_words(arguments), arguments.workers)
+
+
+def _words(arguments: Arguments) -> list[str]:
+    """The words that each worker is called with."""
+    words = [] if arguments.target is None else [arguments.target]
+    words += [] if arguments.run_dir is None else ["--run-dir", arguments.run_dir]
+    words += [f"--{word}" for word in ("resume", "control", "trial") if getattr(arguments, word)]
+    return [*words, "--runs", arguments.runs, *(word for change in arguments.overrides for word in ("--set", change))]
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
@@ -106,9 +136,10 @@ HEAVY_COMMANDS: dict[str, Command] = {
     ),
     "train": Command(
         "train what was compiled, choose the best epoch, export the student",
-        "tdspec train digits.yaml --control\ntdspec train --resume --run-dir runs/digits/20260101-120000-0",
+        "tdspec train digits.yaml --control\ntdspec train --resume --run-dir runs/digits/20260101-120000-0\n"
+        "tdspec train digits.yaml --set train.strategy=multi_worker --workers 2",
         _train,
-        later("train"),
+        _train_here,
     ),
     "evaluate": Command(
         "measure the student of a run on a split, as JSON",

@@ -29,7 +29,8 @@ from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
 from tdspec.run.teacher_cache import files_of, with_states
 from tdspec.run.teacher_check import fit_head
-from tdspec.run.teachers import COMPLETE, is_of, named_specs
+from tdspec.run.teachers import is_of, named_specs
+from tdspec.run.team import Team, team_of
 from tdspec.serve.export import TARGETS, Artefact, export_student
 from tdspec.serve.student_file import save_student
 from tdspec.spec.load import Document, load
@@ -50,13 +51,15 @@ def train(document: Document, root: Path, *, folder: Path | None, resume: bool, 
         control: the same spec with method scratch, or None.
 
     Returns:
-        The folder of the complete run; its record has the control's figures.
+        The folder of the complete run; its record has the control's figures. Of a worker that is not the chief, one
+        that holds nothing to keep.
     """
     options = training.Options(root, finish)
-    run = _complete_or_trained(document, options, folder, resume, control is not None)
+    team = team_of(make_strategy(document.spec.train.strategy, document.spec.train.replicas))
+    run = _complete_or_trained(document, options, folder, resume, team, may_be_complete=control is not None)
     if control is not None:
-        _train_control(run, control, options, resume)
-    _write_report(run)
+        _train_control(run, control, options, resume, team)
+    team.as_chief(lambda: _write_report(run))
     return run
 
 
@@ -67,27 +70,37 @@ def try_out(document: Document, root: Path, *, folder: Path | None, resume: bool
 
 
 def _complete_or_trained(
-    document: Document, options: training.Options, folder: Path | None, resume: bool, may_be_complete: bool
+    document: Document,
+    options: training.Options,
+    folder: Path | None,
+    resume: bool,
+    team: Team,
+    *,
+    may_be_complete: bool,
 ) -> RunFolder:
     """A run that was stopped while its control was trained is complete itself."""
     if resume and may_be_complete and folder is not None:
-        run = run_dir.open_run(folder)
-        record = run_dir.read_record(run)
-        if record["status"] == COMPLETE and record["spec_sha256"] == document.sha256:
+        run = RunFolder(folder)
+        if team.as_chief(lambda: is_of(run_dir.open_run(folder), document)):
             return run
     return training.train(document, options, folder=folder, resume=resume)
 
 
-def _train_control(run: RunFolder, control: Document, options: training.Options, resume: bool) -> None:
+def _train_control(run: RunFolder, control: Document, options: training.Options, resume: bool, team: Team) -> None:
     trained = RunFolder(run.path / "control")
-    started = resume and trained.record.is_file()
-    if not (started and is_of(trained, control)):
-        print("now the control: the same student without a teacher", file=options.stream)
+    started = team.as_chief(lambda: resume and trained.record.is_file())
+    if not team.as_chief(lambda: started and is_of(trained, control)):
+        if team.is_chief:
+            print("now the control: the same student without a teacher", file=options.stream)
         alone = training.Options(options.root, _keep_student, options.stream)
         try:
             training.train(control, alone, folder=trained.path, resume=started)
         except training.Interrupted as stop:
             raise training.Interrupted(run) from stop
+    team.as_chief(lambda: _record_control(run, trained))
+
+
+def _record_control(run: RunFolder, trained: RunFolder) -> None:
     record = run_dir.read_record(trained)
     kept = {key: record[key] for key in ("method", "metrics", "best_epoch", "seconds")}
     run_dir.update_record(run, control={**kept, "path": "control"})

@@ -167,7 +167,7 @@ def test_a_resumed_run_keeps_probe_and_factors_and_is_bit_equal(
     assert record["teacher"]["by"] == "probe" and record["teacher"]["probe"]["features"] == 32
     assert record["preflight"]["terms"]["logit"]["factor"] != 1
 
-    saved = training._Recorder.on_epoch_end
+    saved = training.Recorder.on_epoch_end
 
     def stop_after_two(recorder: Any, epoch: int, logs: Any = None) -> None:
         saved(recorder, epoch, logs)
@@ -175,7 +175,7 @@ def test_a_resumed_run_keeps_probe_and_factors_and_is_bit_equal(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted) as stopped:
-        patch.setattr(training._Recorder, "on_epoch_end", stop_after_two)
+        patch.setattr(training.Recorder, "on_epoch_end", stop_after_two)
         train(document, options(tmp_path / "stopped"))
     run = stopped.value.run
     first = json.dumps([read_record(run)[key] for key in ("teacher", "preflight", "teacher_sha256")])

@@ -23,8 +23,9 @@ from tdspec.graph.weights import weights_sha256
 from tdspec.report.page import run_page
 from tdspec.run import run_dir
 from tdspec.run.prepare import compile_with_weights, compile_without_weights, open_data
+from tdspec.run.recorder import is_better, judged_by
 from tdspec.run.run_dir import RunFolder, read_metrics, read_record
-from tdspec.run.train import Interrupted, Options, Run, is_better, judged_by, train
+from tdspec.run.train import Interrupted, Options, Run, train
 from tdspec.spec.load import Document, load
 
 TERMS = {"interaction": 0.3, "message_consistency": 0.5, "state_consistency": 0.5, "task": 1.0}

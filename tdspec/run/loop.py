@@ -22,6 +22,7 @@ import tensorflow as tf
 from tdspec.errors import DataError, RunError
 from tdspec.run.signals import postponed_signals
 from tdspec.run.signals import stop_on_signals as stop_on_signals
+from tdspec.run.team import team_of
 
 SECONDS_PER_CALL = 0.5
 
@@ -112,6 +113,7 @@ class _Runner:
     def __init__(
         self, step: Callable[[Any], Any], strategy: tf.distribute.Strategy, deliver_signals: Callable[[], None]
     ):
+        self._team = team_of(strategy)
         self._names: set[str] = set()
         self._run_steps = _compile(step, strategy, self._names)
         self._steps_per_call = 1
@@ -123,7 +125,7 @@ class _Runner:
         done = 0
         while True:
             num_steps = self._call(iterator)
-            self._deliver_signals()
+            self._settle()
             done += num_steps
             if not num_steps or after_call(done):
                 break
@@ -133,6 +135,17 @@ class _Runner:
     def read_metrics(self, model: keras.Model) -> dict[str, float]:
         """The values of the metrics that the step updates; the others of the model would show a meaningless 0."""
         return {metric.name: float(metric.result()) for metric in model.metrics if metric.name in self._names}
+
+    def _settle(self) -> None:
+        """Between two calls: end where this or another worker is told to, and agree on the length of the next one."""
+        told: KeyboardInterrupt | None = None
+        try:
+            self._deliver_signals()
+        except KeyboardInterrupt as interrupt:
+            told = interrupt
+        self._steps_per_call, stop = self._team.agree(self._steps_per_call, stop=told is not None)
+        if stop:
+            raise told or KeyboardInterrupt("another worker was told to stop")
 
     def _call(self, iterator: Any) -> int:
         start = time.perf_counter()
@@ -176,6 +189,13 @@ def _distribute(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> A
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return strategy.experimental_distribute_dataset(batches.with_options(options))
+
+
+def as_distributed(element_spec: Any, strategy: tf.distribute.Strategy) -> Any:
+    """What a strategy makes of the element spec of global batches: among workers their size is not known beforehand."""
+    if team_of(strategy).size == 1:
+        return element_spec
+    return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype), element_spec)
 
 
 def _train_epoch(

@@ -7,18 +7,20 @@ Leaves out: how a format is applied (Keras's policies, `graph/compiler.py`).
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import tensorflow as tf
 
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.own_terms import label_of
 from tdspec.run.prepare import compile_optimizer, compile_with_weights
-from tdspec.run.run_dir import RunFolder, read_record
+from tdspec.run.run_dir import RunFolder, read_record, update_record
+from tdspec.run.team import Team
 from tdspec.spec.load import Document
 
 AUTO = "auto"
@@ -65,6 +67,24 @@ def chosen(
         seconds[name] = round(_measured(document, files, strategy, name), 6)
         gc.collect()
     return Precision(fastest(seconds), seconds)
+
+
+def agreed(precision: Precision, team: Team) -> Precision:
+    """What the chief has chosen, on every worker: each measures, since all replicas must run, and none alike."""
+    name, seconds = json.loads(team.exchange(json.dumps([precision.name, dict(precision.seconds)]))[0])
+    return Precision(name, seconds)
+
+
+def chosen_before(resumed: str | None) -> dict[str, Any]:
+    """The record's entry of what a resumed run has chosen; empty where nothing was, or no run is resumed."""
+    return {} if resumed is None else dict(read_record(RunFolder(Path(resumed))).get("precision", {}))
+
+
+def record_choice(run: RunFolder, precision: Precision, stream: TextIO) -> None:
+    """Print and record what was measured; nothing where the spec says the precision."""
+    if precision.seconds:
+        print(precision, file=stream)
+        update_record(run, precision={"name": precision.name, "seconds": dict(precision.seconds)})
 
 
 def recorded(run: RunFolder) -> str:

@@ -214,6 +214,13 @@ def state_of(compiled: Compiled) -> dict[str, keras.Variable]:
     }
 
 
+def variables_of(compiled: Compiled) -> list[keras.Variable]:
+    """Everything that a run computes from, in an order that is the same in every process."""
+    models = [side.whole.model for side in compiled.models.values()]
+    known = [*compiled.distiller.variables, *(v for model in models for v in model.variables)]
+    return list({id(variable): variable for variable in (*state_of(compiled).values(), *known)}.values())
+
+
 def prepared_distiller(
     spec: str | os.PathLike[str], overrides: Sequence[str], root: Path, total_steps: int | None, own: Own = NONE
 ) -> Any:

@@ -7,11 +7,14 @@ Leaves out: checkpoints (`checkpoints.py`), TensorBoard's files (`events.py`), w
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime
 import fcntl
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -87,6 +90,13 @@ def create(root: Path, name: str, seed: int, run_dir: Path | None) -> RunFolder:
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     write_json(run.record, {"name": name, "seed": seed, "status": "created", "created": created})
     return run
+
+
+def scratch() -> RunFolder:
+    """A run folder that is gone when the process ends: of a worker whose run another one records."""
+    path = Path(tempfile.mkdtemp(prefix="tdspec-worker-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return RunFolder(path)
 
 
 def refuse_used(path: Path) -> None:

@@ -1,18 +1,21 @@
 """How a run is spread over devices.
 
 In: the spec's words for it. Out: a `tf.distribute.Strategy`; every variable must be made in its scope.
-Leaves out: several machines, and the loop that runs on it (`loop.py`).
+Leaves out: what several machines tell each other (`team.py`), and the loop that runs on it (`loop.py`).
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Literal
 
 import tensorflow as tf
 
 from tdspec.errors import RunError
+from tdspec.graph.reasons import first_sentence
+from tdspec.run.cluster import Cluster, read_cluster
 
 CPU_REPLICAS = 2
 
@@ -23,10 +26,11 @@ def make_strategy(name: str, replicas: int | Literal["auto"]) -> tf.distribute.S
     Args:
         name: a key of `STRATEGIES`.
         replicas: how many devices; "auto": every GPU, or two halves of the CPU where there is no GPU. Without meaning
-            for "none".
+            for "none" and "multi_worker", which takes every GPU of each machine, or its CPU as one.
 
     Raises:
-        RunError: this machine, or TensorFlow as this process has set it up, has fewer devices.
+        RunError: this machine, or TensorFlow as this process has set it up, has fewer devices; or TF_CONFIG does not
+            say who the workers are.
     """
     return STRATEGIES[name](replicas)
 
@@ -61,6 +65,24 @@ def _mirrored_cpus(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
 
 
+def _multi_worker(replicas: int | Literal["auto"]) -> tf.distribute.Strategy:
+    return _among(read_cluster(os.environ))
+
+
+@functools.cache
+def _among(cluster: Cluster) -> tf.distribute.Strategy:
+    """Connects the workers: comes back when all of them are there."""
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        # TensorFlow fixes at the first operation with whom it can talk.
+        hint = "make the strategy before anything else uses TensorFlow, once in a process"
+        raise RunError(f"the workers cannot be connected: {first_sentence(error)}", hint) from error
+    except tf.errors.OpError as error:
+        hint = "do all of them run, at these addresses, each started once? Then start all of them again"
+        raise RunError(f"the workers cannot be connected: {first_sentence(error)}", hint) from error
+
+
 def _logical_cpus(num_replicas: int) -> tuple[str, ...]:
     """Names of `num_replicas` logical CPUs, made where the process does not have as many yet."""
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -81,4 +103,5 @@ def _logical_cpus(num_replicas: int) -> tuple[str, ...]:
 STRATEGIES: dict[str, Callable[[int | Literal["auto"]], tf.distribute.Strategy]] = {
     "none": _none,
     "mirrored": _mirrored,
+    "multi_worker": _multi_worker,
 }

@@ -22,19 +22,21 @@ from tdspec.data.images import read_error
 from tdspec.data.pipeline import LoadedSplits
 from tdspec.errors import RunError, TdspecError
 from tdspec.graph.compiler import Compiled
-from tdspec.graph.plan import as_text, plan_of
+from tdspec.graph.plan import as_text, plan_of, versions
 from tdspec.run import loop, run_dir
 from tdspec.run.checkpoints import Checkpoints
 from tdspec.run.diagnostics import TeacherWeights, TermWatch
 from tdspec.run.events import TensorBoardWriter
-from tdspec.run.precision import chosen
+from tdspec.run.precision import agreed, chosen, chosen_before, record_choice
 from tdspec.run.preflight import check_teacher, check_terms, teacher_hashes
-from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_data, state_of
+from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_data, state_of, variables_of
 from tdspec.run.progress import Progress
+from tdspec.run.recorder import Recorder
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
 from tdspec.run.teacher_cache import files_of, with_states
 from tdspec.run.teachers import COMPLETE, named_specs, trained_run
+from tdspec.run.team import Team, team_of
 from tdspec.spec.bundle import bundle
 from tdspec.spec.load import Document
 
@@ -50,6 +52,11 @@ class Run:
     compiled: Compiled
     splits: LoadedSplits
     strategy: tf.distribute.Strategy
+
+    @property
+    def team(self) -> Team:
+        """The workers of the run."""
+        return team_of(self.strategy)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
         resume: go on with `folder`, or with the newest unfinished run of the spec.
 
     Returns:
-        The folder of the complete run.
+        The folder of the complete run; of a worker that is not the chief, one that holds nothing to keep.
 
     Raises:
         TdspecError: the spec, data, weights or run are wrong; what was written stays, and the record says so.
@@ -99,29 +106,31 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
     """
     # Before anything else: TensorFlow fixes the number of its devices at the first operation.
     strategy = make_strategy(document.spec.train.strategy, document.spec.train.replicas)
-    # What can be refused at once is, before a teacher is trained.
-    resumed = _resumed(document, options.root, folder) if resume else None
-    if folder is not None and resumed is None:
-        run_dir.refuse_used(folder)
-    student_files = named_students(document, options)
-    known = {} if resumed is None else run_dir.read_record(resumed).get("precision", {})
-    precision = chosen(document, student_files, strategy, known)
+    team = team_of(strategy)
+    if not team.is_chief:
+        options = replace(options, stream=os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    resumed = team.as_chief(lambda: _to_resume(document, options.root, folder, resume))
+    student_files = _files_of_students(document, options, team)
+    known = team.as_chief(lambda: chosen_before(resumed))
+    precision = agreed(chosen(document, student_files, strategy, known), team)
     with strategy.scope():
         compiled = compile_with_weights(document, student_files, precision.name)
-        splits = open_data(compiled, download=True)
+        splits = team.chief_first(lambda: open_data(compiled, download=True))
+        team.refuse_differences(versions=str(versions()), spec=document.sha256, data=splits.fingerprint)
+        team.refuse_uneven(document.spec.data.batch_size)
         # Refuses a split that is smaller than a batch, before there is a run folder.
         splits.train.batches(document.spec.data.batch_size, epoch=0)
         steps = splits.train.num_examples // document.spec.data.batch_size
         total_steps = steps * document.spec.train.epochs
         compile_optimizer(compiled, schedule=document.spec.train.schedule, total_steps=total_steps)
-    run = resumed or run_dir.create(options.root, document.spec.name, document.spec.seed, folder)
+    run = _folder(document, options.root, folder, resumed) if team.is_chief else run_dir.scratch()
     with run_dir.lock(run), loop.stop_on_signals():
-        _record_start(run, document, compiled, splits)
-        if precision.seconds:
-            print(precision, file=options.stream)
-            run_dir.update_record(run, precision={"name": precision.name, "seconds": precision.seconds})
+        if team.is_chief:
+            _record_start(run, document, compiled, splits)
+            record_choice(run, precision, options.stream)
         try:
-            _run(Run(run, document, compiled, splits, strategy), options, steps)
+            with team.lost_is_an_error():
+                _run(Run(run, document, compiled, splits, strategy), options, steps)
         except KeyboardInterrupt as stop:
             run_dir.update_record(run, status="interrupted")
             raise Interrupted(run) from stop
@@ -133,6 +142,35 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
             run_dir.update_record(run, status="failed", error=str(unreadable or error))
             raise (unreadable or error) from error
     return run
+
+
+def _to_resume(document: Document, root: Path, folder: Path | None, resume: bool) -> str | None:
+    """The run to go on with; what can be refused at once is, before a teacher is trained."""
+    if resume:
+        return str(_resumed(document, root, folder).path)
+    if folder is not None:
+        run_dir.refuse_used(folder)
+    return None
+
+
+def _folder(document: Document, root: Path, folder: Path | None, resumed: str | None) -> RunFolder:
+    if resumed is not None:
+        return RunFolder(Path(resumed))
+    return run_dir.create(root, document.spec.name, document.spec.seed, folder)
+
+
+def _files_of_students(document: Document, options: Options, team: Team) -> dict[str, Path]:
+    """What `named_students` gives, the same files on every worker."""
+
+    def find() -> dict[str, str]:
+        for side, other in named_specs(document).items():
+            if team.size > 1 and trained_run(other, options.root) is None:
+                message = f"{side} '{other.spec.name}' has no run of this spec in {options.root}"
+                hint = f"train it first, on one machine: tdspec train {other.source.file} --runs {options.root}"
+                raise RunError(f"{message}, expected one before several workers start", hint)
+        return {side: str(file) for side, file in named_students(document, options).items()}
+
+    return {side: Path(file) for side, file in team.as_chief(find).items()}
 
 
 def named_students(document: Document, options: Options) -> dict[str, Path]:
@@ -182,45 +220,6 @@ def _record_start(run: RunFolder, document: Document, compiled: Compiled, splits
     )
 
 
-class _Recorder(keras.callbacks.Callback):
-    """After each epoch: a line of metrics, then a checkpoint, so that a checkpoint never lacks its line."""
-
-    def __init__(self, run: Run, checkpoints: Checkpoints, best: float | None):
-        super().__init__()
-        self._run, self._checkpoints, self._best = run, checkpoints, best
-        self._started = time.perf_counter()
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self._started = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        optimizer = self._run.compiled.distiller.optimizer
-        seconds = round(time.perf_counter() - self._started, 3)
-        row = {"epoch": epoch + 1, "seconds": seconds, "learning_rate": float(optimizer.learning_rate), **(logs or {})}
-        run_dir.append_metrics(self._run.folder, row)
-        value = row[judged_by(self._run.compiled)]
-        is_best = is_better(self._run.compiled, value, self._best)
-        self._best = value if is_best else self._best
-        self._checkpoints.save(epoch + 1, is_best=is_best)
-
-
-def judged_by(compiled: Compiled) -> str:
-    """The name of the figure that chooses the best epoch."""
-    return f"val_{compiled.distiller.task_metric.name}"
-
-
-def is_better(compiled: Compiled, value: float, best: float | None) -> bool:
-    """Whether a figure beats the best so far; of equals the first stays."""
-    if best is None:
-        return True
-    return value > best if compiled.distiller.more_is_better else value < best
-
-
-def _best_so_far(run: Run) -> float | None:
-    values = [row[judged_by(run.compiled)] for row in run_dir.read_metrics(run.folder)]
-    return (max if run.compiled.distiller.more_is_better else min)(values, default=None)
-
-
 def _with_teacher_cache(run: Run, stream: TextIO) -> Run:
     """The run with the teacher's states in its training batches, where its spec wants them kept."""
     splits = with_states(run.compiled, run.splits, stream)
@@ -230,13 +229,23 @@ def _with_teacher_cache(run: Run, stream: TextIO) -> Run:
     return replace(run, splits=splits)
 
 
+def _begin(run: Run, options: Options) -> None:
+    """Check the teacher, and give every worker the chief's weights and record."""
+    run.team.as_chief(lambda: check_teacher(run.folder, run.compiled, run.splits, options.stream))
+    run.team.share(variables_of(run.compiled))
+    record = run.team.as_chief(lambda: run_dir.read_record(run.folder))
+    if not run.team.is_chief:
+        run_dir.write_json(run.folder.record, record)
+
+
 def _run(run: Run, options: Options, steps: int) -> None:
-    check_teacher(run.folder, run.compiled, run.splits, options.stream)
+    _begin(run, options)
     # After the probe is fitted, since its predictions are kept too.
     run = _with_teacher_cache(run, options.stream)
     watched = check_terms(run.folder, run.compiled, run.splits, run.strategy, options.stream)
     checkpoints = Checkpoints(run.folder.checkpoints, state_of(run.compiled))
-    first_epoch = checkpoints.restore_last() or 0
+    first_epoch = run.team.as_chief(lambda: checkpoints.restore_last() or 0)
+    run.team.share(list(state_of(run.compiled).values()))
     run_dir.truncate_metrics(run.folder, first_epoch + 1)
     started = time.perf_counter()
     before = float(run_dir.read_record(run.folder).get("seconds", 0.0))
@@ -247,12 +256,14 @@ def _run(run: Run, options: Options, steps: int) -> None:
     watches: list[keras.callbacks.Callback] = [TeacherWeights(distiller)]
     watches += [] if watched is None else [TermWatch(distiller, *watched, progress.say)]
     # A watch adds to the figures of an epoch, for the record and the events behind it.
-    recorders = [_Recorder(run, checkpoints, _best_so_far(run)), TensorBoardWriter(run.folder.tensorboard)]
+    recorders = [Recorder(run.folder, run.compiled, checkpoints), TensorBoardWriter(run.folder.tensorboard)]
+    recorders = recorders if run.team.is_chief else []
     if first_epoch < spec.train.epochs:
         _fit(run, first_epoch, [progress, *watches, *recorders])
-    best_epoch = checkpoints.restore_best()
+    best_epoch = run.team.as_chief(checkpoints.restore_best)
+    run.team.share(list(state_of(run.compiled).values()))
     metrics = {split: evaluate_split(run, split) for split in options.measured}
-    finished = options.finish(run)
+    finished = run.team.as_chief(lambda: options.finish(run))
     run_dir.update_record(
         run.folder,
         status=COMPLETE,
@@ -267,7 +278,7 @@ def _run(run: Run, options: Options, steps: int) -> None:
 def _fit(run: Run, first_epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
     batch_size = run.document.spec.data.batch_size
     element_spec = run.splits.train.batches(batch_size, epoch=first_epoch).element_spec
-    run.compiled.distiller.prepare(element_spec, run.strategy)
+    run.compiled.distiller.prepare(loop.as_distributed(element_spec, run.strategy), run.strategy)
     loop.fit(
         run.compiled.distiller,
         strategy=run.strategy,

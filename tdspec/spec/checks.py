@@ -198,8 +198,8 @@ def _momentum(facts: Facts) -> Iterator[Problem]:
 
 def _replicas(facts: Facts) -> Iterator[Problem]:
     train, path = facts.values["train"], ("train", "replicas")
-    if train["strategy"] == "none" and facts.is_written(*path):
-        message = f"found {train['replicas']} for the strategy 'none', expected it only for 'mirrored'"
+    if train["strategy"] != "mirrored" and facts.is_written(*path):
+        message = f"found {train['replicas']} for the strategy '{train['strategy']}', expected it only for 'mirrored'"
         yield Problem(path, "train", message, "write strategy: mirrored, or delete replicas", at_key=True)
 
 
