@@ -35,6 +35,8 @@ def check_call(arguments: Arguments) -> None:
     """
     if arguments.steps is not None and arguments.steps < 1:
         raise UsageError(f"found --steps {arguments.steps}, expected at least 1")
+    if arguments.output is not None and Path(arguments.output).is_file():
+        raise UsageError(f"found the file {arguments.output} for --output, expected a folder")
     given = {key: getattr(arguments, key) for key in HARDWARE if getattr(arguments, key) is not None}
     if arguments.scale is None and given:
         raise UsageError(f"found {_option(next(iter(given)))} without --scale", "add --scale 8,64,1024")
@@ -70,7 +72,7 @@ def measured(document: Document, *, root: Path, folder: Path, steps: int | None)
         document: the spec.
         root: the folder of all runs.
         folder: for the files.
-        steps: timed; None: as many as are worth it.
+        steps: timed in a round; None: as many as are worth it.
     """
     record = record_of(measure(document, root=root, steps=steps, stream=sys.stderr))
     write_json(folder / RECORD, record)

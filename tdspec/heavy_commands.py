@@ -85,7 +85,7 @@ _HARDWARE = {
 
 def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help="a YAML file")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps to time (default: as many as are worth it)")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps to time in a round (default: what takes 0.25 s)")
     parser.add_argument("-o", "--output", metavar="DIR", help="the folder of the files (default: ROOT/bench/<name>)")
     parser.add_argument(
         "--scale", metavar="N,...", help="measure nothing: compute the step's time on N devices from the plan"

@@ -78,6 +78,8 @@ def _header(drawing: Figure, record: Mapping[str, Any]) -> None:
     drawing.text(0.03, 0.865, " · ".join(facts), color=MUTED, va="center")
     notes = [f"random weights: {', '.join(record['weights']['random'])}"] if record["weights"]["random"] else []
     notes += ["random batches, input not measured"] if record["data"]["random"] else []
+    if record["overlap_seconds"] > 0:
+        notes.append(f"run alone, the parts take {in_time(record['overlap_seconds'])} more than the whole")
     drawing.text(0.03, 0.805, " · ".join(notes), color=MUTED, va="center", style="italic", fontsize=8)
 
 
@@ -119,7 +121,8 @@ def _rates(axes: Axes, record: Mapping[str, Any]) -> None:
     }
     for row, (name, like) in enumerate(zip(rates, ("student_forward", "rest"), strict=True)):
         axes.barh(row, rates[name], color=COLORS[like][0], height=0.62)
-        axes.text(rates[name], row, f"  {in_flops(rates[name])}/s", va="center", fontsize=8.5)
+        gap = 0.01 * max(rates.values())
+        axes.text(rates[name] + gap, row, f"{in_flops(rates[name])}/s", va="center", fontsize=8.5)
     axes.set_yticks(range(len(rates)), list(rates))
     axes.set_xlim(0, 1.12 * max(rates.values()))
     axes.set_ylim(1.6, -0.6)

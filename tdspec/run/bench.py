@@ -27,7 +27,7 @@ from tdspec.run.prepare import compile_optimizer, describe, load_what_is_here
 from tdspec.run.strategy import make_strategy
 from tdspec.spec.load import Document
 
-STEP, FED_STEP, GRADIENTS = "step", "step_with_input", "gradients"
+STEP, FED_STEP, GRADIENTS, NOTHING = "step", "step_with_input", "gradients", "nothing"
 # As many as no schedule of a weight ends within.
 TOTAL_STEPS = 1_000_000
 PRODUCT_DTYPES = ("float32", "bfloat16")
@@ -107,7 +107,7 @@ def measure(document: Document, *, root: Path, steps: int | None, stream: TextIO
     Args:
         document: the spec.
         root: the folder of all runs, where a teacher that is another spec's student is looked for.
-        steps: timed of each computation; None: as many as take a few seconds, or three slow ones.
+        steps: of each computation in a round; None: as many as are worth it.
         stream: for progress.
 
     Raises:
@@ -206,6 +206,8 @@ def _fed_step(compiled: Compiled, batches: tf.data.Dataset) -> Computation:
 def shares_of(medians: Mapping[str, float]) -> tuple[Share, ...]:
     """The parts of the whole from the medians of the computations.
 
+    What it costs to call a program is taken off what is measured alone: the step is one program.
+
     Args:
         medians: seconds by computation: `STEP`, perhaps `FED_STEP`, and the names of `bench_parts.Part`.
 
@@ -213,7 +215,9 @@ def shares_of(medians: Mapping[str, float]) -> tuple[Share, ...]:
         In the order in which a step goes through them; "rest" last.
     """
     alone = [
-        Share(name, medians.get(name, 0.0), MEASURED if name in medians else NOT_IN_GRAPH)
+        Share(name, max(0.0, medians[name] - medians[NOTHING]), MEASURED)
+        if name in medians
+        else Share(name, 0.0, NOT_IN_GRAPH)
         for name in ("student_forward", "teacher", "interaction", "codecs")
     ]
     backward = _difference("student_backward", medians["student_gradients"], medians["student_forward"])

@@ -32,7 +32,7 @@ class Part:
     """A part of a step.
 
     Attributes:
-        name: "gradients", "student_forward", "student_gradients", "teacher", "interaction" or "codecs".
+        name: "gradients", "student_forward", "student_gradients", "teacher", "interaction", "codecs" or "nothing".
         run: (a number that the last run gave, arguments) -> a number.
         arguments: tensors, in any structure.
     """
@@ -48,7 +48,8 @@ def parts_of(compiled: Compiled, batch: Batch) -> tuple[Part, ...]:
     "gradients": forward, all terms, and their gradients: the step without optimizer and running means.
     "student_forward", "student_gradients": the student on the data, without and with its backward pass.
     "teacher": the teachers on the data. "interaction": the layers that run on decoded states, one call after the other,
-    forward and backward. "codecs": every call of an encoder or a decoder, forward and backward.
+    forward and backward. "codecs": every call of an encoder or a decoder, forward and backward. "nothing": what it
+    costs to call a program.
 
     Args:
         compiled: with weights and optimizer.
@@ -67,7 +68,7 @@ def parts_of(compiled: Compiled, batch: Batch) -> tuple[Part, ...]:
         chosen = [call for call in calls if call.kind == kind]
         if chosen:
             parts.append(_calls_alone(distiller, kind, chosen, batch))
-    return tuple(parts)
+    return (*parts, Part("nothing", _linked, [tf.zeros(())]))
 
 
 def _calls(compiled: Compiled) -> tuple[Call, ...]:

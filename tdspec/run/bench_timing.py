@@ -86,7 +86,7 @@ def take_turns(computations: Mapping[str, Computation], steps: int | None, strea
 
     Args:
         computations: by name.
-        steps: of each, in all rounds together; None: as many as take about `SECONDS_PER_CALL` a round.
+        steps: of each in a round; None: as many as take about `SECONDS_PER_CALL`.
         stream: for progress.
     """
     counts, slowest = {}, 0.0
@@ -98,8 +98,7 @@ def take_turns(computations: Mapping[str, Computation], steps: int | None, strea
         counts[name] = min(MOST_STEPS_PER_CALL, max(1, math.ceil(SECONDS_PER_CALL / once)))
     rounds = FEW_ROUNDS if slowest > SLOW else ROUNDS
     if steps is not None:
-        rounds = min(rounds, steps)
-        counts = dict.fromkeys(counts, math.ceil(steps / rounds))
+        counts = dict.fromkeys(counts, steps)
     found: dict[str, list[float]] = {name: [] for name in computations}
     for number in range(rounds):
         print(f"bench: round {number + 1} of {rounds}", file=stream, flush=True)
