@@ -43,6 +43,7 @@ def test_a_spec_whose_teacher_is_another_spec(pair: Path, capfd: Capture) -> Non
     assert not record["xla"] and record["data"] == {"random": False, "why": ""}
     assert "has no trained run" in record["weights"]["random"]["teacher"]
     assert [part["name"] for part in record["parts"]] == list(LABELS)
+    assert sum(part["flops"] or 0 for part in record["parts"]) == pytest.approx(record["flops"]["per_step"])
     parts = sum(part["seconds"] for part in record["parts"])
     assert parts - record["overlap_seconds"] == pytest.approx(record["step_seconds"])
     assert record["examples_per_second"] == pytest.approx(64 / record["step_seconds"])
@@ -59,8 +60,9 @@ RECORD: dict[str, Any] = {
     "machine": {"cores": 2, "replicas": 1}, "weights": {"random": {}}, "data": {"random": True, "why": "they are gone"},
     "examples_per_second": 80.0, "step_seconds": 0.1, "step_seconds_without_input": 0.1,
     "parts": [
-        {"name": name, "seconds": 0.02, "share": 0.2, "how": "measured"} for name in LABELS if name != "input"
-    ] + [{"name": "input", "seconds": None, "share": None, "how": "not measured"}],
+        {"name": name, "seconds": 0.02, "share": 0.2, "how": "measured", "flops": 10**9}
+        for name in LABELS if name != "input"
+    ] + [{"name": "input", "seconds": None, "share": None, "how": "not measured", "flops": None}],
     "overlap_seconds": 0.04, "clipped": {"optimizer": -0.001, "rest": -0.04}, "first_step_seconds": 3.0,
     "peak_memory_bytes": 2_500_000_000, "flops": {"per_example": 10**9, "per_step": 8 * 10**9, "per_second": 8e10},
     "matrix_product_flops_per_second": {"float32": 1e11, "bfloat16": 2e11}, "share_of_product": 0.4,

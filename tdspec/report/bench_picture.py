@@ -17,6 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from tdspec.report.bench_record import LABELS, in_bytes, in_flops, in_time, product_dtype
+from tdspec.run.bench import NOT_IN_GRAPH
 
 INK, MUTED, LINE = "#1f2430", "#5b6472", "#c9ced6"
 # The colours of the picture of the graph; each with that of a text upon it.
@@ -107,7 +108,7 @@ def _legend(drawing: Figure, record: Mapping[str, Any]) -> None:
         x, y = 0.03 + 0.24 * (index % 4), 0.53 - 0.1 * (index // 4)
         drawing.text(x, y, "■", color=COLORS[part["name"]][0], fontsize=11, va="center")
         drawing.text(x + 0.02, y, LABELS[part["name"]], fontweight="bold", fontsize=8.5, va="center")
-        measured = part["seconds"] is not None and part["how"] != "not in the graph"
+        measured = part["seconds"] is not None and part["how"] != NOT_IN_GRAPH
         value = f"{in_time(part['seconds'])}, {part['how']}" if measured else part["how"]
         drawing.text(x + 0.02, y - 0.042, value, color=MUTED, fontsize=8, va="center")
 

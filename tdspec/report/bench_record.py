@@ -13,7 +13,7 @@ from typing import Any
 
 from tdspec.graph.plan import versions
 from tdspec.report.scaling import FORMULA, Hardware, Scaled, Work
-from tdspec.run.bench import STEP, Measurement, Share, median
+from tdspec.run.bench import NOT_IN_GRAPH, STEP, Measurement, Share, median
 
 FORMAT = 1
 FLOAT32_BYTES = 4
@@ -27,6 +27,14 @@ LABELS = {
     "input": "input wait",
     "rest": "rest",
 }
+# Under which key the plan's cost has a part, and how much of that: a backward pass costs twice a forward one.
+COSTS = {
+    "student_forward": ("student", 1 / 3),
+    "student_backward": ("student", 2 / 3),
+    "teacher": ("teacher", 1.0),
+    "interaction": ("interaction", 1.0),
+    "codecs": ("codecs", 1.0),
+}
 DIVISORS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -37,9 +45,9 @@ def record_of(measured: Measurement) -> dict[str, Any]:
         "name", "method", "spec_sha256", "versions"; "machine"; "device_batch_size", "precision", "xla";
         "weights": {"random": {model: why}}; "data": {"random": bool, "why": text};
         "examples_per_second"; "step_seconds" with the input, "step_seconds_without_input";
-        "parts": [{"name", "seconds", "share" of step_seconds, "how"}]; their sum less "overlap_seconds" is
-        "step_seconds"; "clipped": {part: its difference below 0, taken for 0}; "first_step_seconds";
-        "peak_memory_bytes"; "flops": {"per_example", "per_step", "per_second"};
+        "parts": [{"name", "seconds", "share" of step_seconds, "how", "flops" a step, null where the plan counts none}];
+        the sum of their seconds less "overlap_seconds" is "step_seconds"; "clipped": {part: its difference below 0,
+        taken for 0}; "first_step_seconds"; "peak_memory_bytes"; "flops": {"per_example", "per_step", "per_second"};
         "matrix_product_flops_per_second": {dtype: the highest}; "share_of_product", of that in the precision's dtype;
         "timed": {computation: {"steps" a round, "seconds" a step round by round}}.
     """
@@ -60,7 +68,7 @@ def record_of(measured: Measurement) -> dict[str, Any]:
         "examples_per_second": measured.batch_size / whole,
         "step_seconds": whole,
         "step_seconds_without_input": median(measured.timed, STEP),
-        "parts": [_part(share, whole) for share in measured.shares],
+        "parts": [_part(share, measured) for share in measured.shares],
         "overlap_seconds": measured.overlap,
         "clipped": {
             share.name: share.difference
@@ -85,9 +93,11 @@ def product_dtype(precision: str) -> str:
     return "bfloat16" if precision == "mixed_bfloat16" else "float32"
 
 
-def _part(share: Share, whole: float) -> dict[str, Any]:
-    portion = None if share.seconds is None else share.seconds / whole
-    return {"name": share.name, "seconds": share.seconds, "share": portion, "how": share.how}
+def _part(share: Share, measured: Measurement) -> dict[str, Any]:
+    portion = None if share.seconds is None else share.seconds / measured.whole
+    key, fraction = COSTS.get(share.name, (None, 0.0))
+    flops = None if key is None else round(measured.plan["cost"][key] * fraction) * measured.batch_size
+    return {"name": share.name, "seconds": share.seconds, "share": portion, "how": share.how, "flops": flops}
 
 
 def lines_of(record: Mapping[str, Any]) -> list[str]:
@@ -99,8 +109,8 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
         f" ({record['precision']}, {xla}, one device, {cores} cores)"
     ]
     lines += notes_of(record)
-    lines += ["", f"{'where the time goes'.ljust(26)}{'a step':>12}{'share':>9}"]
-    lines += [_part_line(part) for part in record["parts"]]
+    lines += ["", f"{'where the time goes'.ljust(26)}{'a step':>12}{'share':>9}{'of FLOPs':>10}"]
+    lines += [_part_line(part, record["flops"]["per_step"]) for part in record["parts"]]
     lines += [f"note: {text}" for text in _about_differences(record)]
     product = product_dtype(record["precision"])
     peaks = ", ".join(f"{name} {in_flops(rate)}/s" for name, rate in record["matrix_product_flops_per_second"].items())
@@ -127,11 +137,12 @@ def notes_of(record: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _part_line(part: Mapping[str, Any]) -> str:
+def _part_line(part: Mapping[str, Any], flops: int) -> str:
     name = LABELS[part["name"]].ljust(26)
-    if part["seconds"] is None or part["how"] == "not in the graph":
-        return f"{name}{'-':>12}{'':>9}  {part['how']}"
-    return f"{name}{in_time(part['seconds']):>12}{part['share']:>9.1%}  {part['how']}"
+    portion = "" if part["flops"] is None else f"{part['flops'] / flops:.1%}"
+    if part["seconds"] is None or part["how"] == NOT_IN_GRAPH:
+        return f"{name}{'-':>12}{'-':>9}{portion:>10}  {part['how']}"
+    return f"{name}{in_time(part['seconds']):>12}{part['share']:>9.1%}{portion:>10}  {part['how']}"
 
 
 def _about_differences(record: Mapping[str, Any]) -> list[str]:
