@@ -6,7 +6,7 @@ Leaves out: downloading anything, and computing a teacher's states that are to b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,11 @@ from tdspec.data.images import read_error
 from tdspec.errors import DataError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.step import Batch
+from tdspec.graph.text import IDS, MASK, SEGMENTS
 from tdspec.run.prepare import input_columns, open_data
 
 # What stands for a size that only data have: a side of an image, the items of a list.
-SOME_SIDE, SOME_ITEMS = 224, 4
+SOME_SIDE, SOME_ITEMS, SOME_TOKENS = 224, 4, 2
 IMAGE_VALUES = 256
 
 
@@ -84,10 +85,17 @@ def _column_values(column: InputColumn, shape: Any, size: int, random: np.random
     if column.kind == "number":
         return random.standard_normal(size).astype("float32")
     axes = [SOME_ITEMS if axis is None else axis for axis in shape[1:]]
-    # of a text: token 1, no padding
-    most = 2 if column.size is None else column.size
-    values = random.integers(0, most, (size, *axes)) if column.kind != "text" else np.ones((size, *axes))
-    return values.astype("int32")
+    if column.kind == "text":
+        return TEXTS[column.name]((size, *axes), random).astype("int32")
+    return random.integers(0, column.size or 1, (size, *axes)).astype("int32")
+
+
+# What is fed of a text without padding, in tokens that every vocabulary has.
+TEXTS: Mapping[str, Callable[[tuple[int, ...], np.random.Generator], Any]] = {
+    IDS: lambda shape, random: random.integers(0, SOME_TOKENS, shape),
+    MASK: lambda shape, random: np.ones(shape),
+    SEGMENTS: lambda shape, random: np.zeros(shape),
+}
 
 
 def _labels(compiled: Compiled, size: int, random: np.random.Generator) -> Any:
