@@ -66,6 +66,7 @@ RECORD: dict[str, Any] = {
     "overlap_seconds": 0.04, "clipped": {"optimizer": -0.001, "rest": -0.04}, "first_step_seconds": 3.0,
     "peak_memory_bytes": 2_500_000_000, "flops": {"per_example": 10**9, "per_step": 8 * 10**9, "per_second": 8e10},
     "matrix_product_flops_per_second": {"float32": 1e11, "bfloat16": 2e11}, "share_of_product": 0.4,
+    "timed": {"step": {"steps": 5, "seconds": [0.1, 0.09, 0.2]}},
 }  # fmt: skip
 
 
@@ -78,6 +79,7 @@ def test_the_text_says_what_was_not_measured() -> None:
         "note: optimizer, running means came out at 1.00 ms below 0, shown as 0",
         "note: run alone, the parts take 40.00 ms more than the step as a whole",
         "80 GFLOP/s without the input: 40.0% of this machine's bfloat16 matrix product",
+        "3, medians of; the step without input took 90.00 ms to 200.00 ms, 5 a round",
         "2.5 GB of the process",
     ):
         assert said in text, text

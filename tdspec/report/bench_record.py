@@ -112,7 +112,7 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
     lines += ["", f"{'where the time goes'.ljust(26)}{'a step':>12}{'share':>9}{'of FLOPs':>10}"]
     lines += [_part_line(part, record["flops"]["per_step"]) for part in record["parts"]]
     lines += [f"note: {text}" for text in _about_differences(record)]
-    product = product_dtype(record["precision"])
+    product, step = product_dtype(record["precision"]), record["timed"][STEP]
     peaks = ", ".join(f"{name} {in_flops(rate)}/s" for name, rate in record["matrix_product_flops_per_second"].items())
     return [
         *lines,
@@ -122,6 +122,8 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
         f"achieved           {in_flops(record['flops']['per_second'])}/s without the input:"
         f" {record['share_of_product']:.1%} of this machine's {product} matrix product",
         f"matrix product     {peaks} (measured in this process)",
+        f"rounds             {len(step['seconds'])}, medians of; the step without input took"
+        f" {in_time(min(step['seconds']))} to {in_time(max(step['seconds']))}, {step['steps']} a round",
         f"peak memory        {in_bytes(record['peak_memory_bytes'])} of the process, compiling included",
         f"first step         {record['first_step_seconds']:.1f} s, compiling included",
     ]
