@@ -19,13 +19,14 @@ from tdspec.quiet import import_quietly
 
 import_quietly()
 
-from tdspec import fetching, pipeline  # noqa: E402
+from tdspec import benching, fetching, pipeline  # noqa: E402
 from tdspec.doctor import lines_about_machine, lines_about_spec  # noqa: E402
 from tdspec.graph import summary  # noqa: E402
 from tdspec.graph.differences import describe as describe_plans  # noqa: E402
 from tdspec.graph.differences import describe_specs  # noqa: E402
 from tdspec.graph.invariants import check_invariants, reason_not_to_try  # noqa: E402
 from tdspec.graph.plan import plan_of  # noqa: E402
+from tdspec.report.bench_record import lines_of, scaling_lines  # noqa: E402
 from tdspec.run import build_dir, run_dir  # noqa: E402
 from tdspec.run.cluster import is_clustered, read_cluster  # noqa: E402
 from tdspec.run.prepare import compile_without_weights, describe  # noqa: E402
@@ -209,6 +210,25 @@ def export(arguments: Arguments) -> int:
     output = Path(arguments.output) if arguments.output else run.path / "export"
     for artefact in pipeline.export(run, output, formats):
         print(pipeline.artefact_line(artefact))
+    return FINE
+
+
+def bench(arguments: Arguments) -> int:
+    """`tdspec bench`."""
+    benching.check_call(arguments)
+    document = _loaded(arguments.spec, arguments.overrides)
+    root = Path(arguments.runs)
+    folder = Path(arguments.output) if arguments.output else root / "bench" / document.spec.name
+    if arguments.scale is not None:
+        record = benching.computed(document, arguments, folder)
+        lines, files = scaling_lines(record), [benching.SCALING]
+    else:
+        record = benching.measured(document, root=root, folder=folder, steps=arguments.steps)
+        lines, files = lines_of(record), [benching.RECORD, benching.PICTURE]
+    if arguments.format == "json":
+        _print_json(record)
+    else:
+        print("\n".join([*lines, f"wrote {folder}/ ({', '.join(files)})"]))
     return FINE
 
 

@@ -104,6 +104,29 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--formats", metavar="F,...", help="saved_model, litert, onnx (default: those of the spec)")
 
 
+# What `benching.py` takes for each that is not given stands there; the text is for people.
+_HARDWARE = {
+    "--device-flops": ("FLOPS", "FLOP/s of a device (default: 312e12, an A100 in bfloat16)"),
+    "--device-efficiency": ("SHARE", "of it that a step reaches (default: 0.4)"),
+    "--link-bandwidth": ("BYTES", "bytes/s that a device sends (default: 25e9)"),
+    "--link-latency": ("SECONDS", "seconds of a message (default: 5e-6)"),
+}
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC", help="a YAML file")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps to time in a round (default: what takes 0.25 s)")
+    parser.add_argument("-o", "--output", metavar="DIR", help="the folder of the files (default: ROOT/bench/<name>)")
+    parser.add_argument(
+        "--scale", metavar="N,...", help="measure nothing: compute the step's time on N devices from the plan"
+    )
+    for option, (metavar, text) in _HARDWARE.items():
+        parser.add_argument(option, type=float, metavar=metavar, help=f"with --scale: {text}")
+    _text_or_json(parser)
+    _runs(parser)
+    declare_overrides(parser)
+
+
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", nargs="?", metavar="SPEC", help="also say what this spec still needs")
     _runs(parser)
@@ -152,6 +175,12 @@ HEAVY_COMMANDS: dict[str, Command] = {
         "tdspec export runs/digits/20260101-120000-0 --formats saved_model,litert",
         _export,
         later("export"),
+    ),
+    "bench": Command(
+        "measure a spec's training step on this machine: where its time goes, its memory and rates",
+        "tdspec bench digits.yaml\ntdspec bench digits.yaml --scale 8,64,1024",
+        _bench,
+        later("bench"),
     ),
     "doctor": Command(
         "say what is installed, which devices there are, and what a spec still needs",

@@ -22,6 +22,7 @@ MODULES = {
     "heavy_commands": "cli",
     "study_commands": "cli",
     "fetching": "cli",
+    "benching": "cli",
     "pipeline": "cli",
     "doctor": "cli",
     "quiet": "errors",

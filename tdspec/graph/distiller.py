@@ -222,8 +222,8 @@ class Distiller(keras.Model):
         shares += [scale / num_replicas() for scale in scales.values()]
         return sum(shares)
 
-    def prepare(self, element_spec: Any, strategy: tf.distribute.Strategy) -> None:
-        """Find out whether XLA compiles the step, before the first one.
+    def prepare(self, element_spec: Any, strategy: tf.distribute.Strategy) -> bool:
+        """Find out whether XLA compiles the step, before the first one; returns whether it does.
 
         Args:
             element_spec: of the global batches (features, label, sample_weight).
@@ -235,7 +235,7 @@ class Distiller(keras.Model):
         part = partial(part_of, num_replicas=strategy.num_replicas_in_sync)
         features, label, sample_weight = tf.nest.map_structure(part, element_spec)
         weight = tf.TensorSpec(sample_weight.shape[:1], "float32")
-        self._compiled_step().prepare(Batch(features, label, weight), strategy)
+        return self._compiled_step().prepare(Batch(features, label, weight), strategy) is not None
 
     def _compiled_step(self) -> Step:
         if self._step is None:

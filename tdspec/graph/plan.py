@@ -15,9 +15,9 @@ from typing import Any
 import keras
 
 from tdspec.graph.cached import KEPT
+from tdspec.graph.calls import calls_of
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.flops import count_flops
-from tdspec.graph.inference import InInference
 from tdspec.graph.sides import CutModel
 from tdspec.graph.terms import FORMULAS, Term
 from tdspec.graph.walk import Node, nodes_of
@@ -266,22 +266,11 @@ def _cost(compiled: Compiled, sides: Mapping[str, Any], codecs: Mapping[str, int
     }
     segments |= {side: (side, model["flops"]) for side, model in sides.items()}
     costs = dict.fromkeys(("student", "teacher", "interaction", "codecs"), 0)
-    nodes = nodes_of(compiled.distiller)
-    maker = {output: node for node in nodes for output in node.outputs}
-    for node in nodes:
-        name = _called(node)
-        if name in codecs:
-            costs["codecs"] += TRAINED * codecs[name]
-        elif name in segments:
-            side, flops = segments[name]
-            kind = "student" if side == "student" else "teacher"
-            told = any(_called(maker[tensor]) in codecs for tensor in node.inputs)
-            factor = TRAINED if kind == "student" else FROZEN_WITH_GRADIENT if told else FROZEN
-            costs["interaction" if told else kind] += factor * flops
+    for call in calls_of(compiled.distiller, {name: side for name, (side, _) in segments.items()}, codecs):
+        if call.kind == "codecs":
+            costs["codecs"] += TRAINED * codecs[call.name]
+        else:
+            side, flops = segments[call.name]
+            frozen = FROZEN_WITH_GRADIENT if call.kind == "interaction" else FROZEN
+            costs[call.kind] += (TRAINED if side == "student" else frozen) * flops
     return {"unit": "FLOPs per example and step", **costs, "total": sum(costs.values())}
-
-
-def _called(node: Node) -> str:
-    """The name of the segment or codec that a node calls."""
-    operation = node.operation
-    return str(operation.model.name if isinstance(operation, InInference) else operation.name)

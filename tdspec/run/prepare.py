@@ -228,8 +228,8 @@ def prepared_distiller(
     document = load(spec, overrides)
     # Who calls `fit` has no stored states at hand.
     compiled = build(document, describe, own, cached=False)
-    for name, backbone in _backbones(compiled).items():
-        _load_what_is_here(compiled.models[name], name, backbone, root)
+    for name, reason in load_what_is_here(compiled, root).items():
+        warnings.warn(f"the {name} has fresh weights: {reason}", UserWarning, stacklevel=3)
     schedule = "constant" if total_steps is None else document.spec.train.schedule
     compile_optimizer(compiled, schedule=schedule, total_steps=total_steps)
     _warn_of_what_train_fits(compiled)
@@ -247,19 +247,34 @@ def _warn_of_what_train_fits(compiled: Compiled) -> None:
         warnings.warn(message, UserWarning, stacklevel=4)
 
 
-def _load_what_is_here(cut: CutModel, name: str, backbone: Any, root: Path) -> None:
-    """Load a model's weights where this needs neither the network nor a training run; else warn."""
-    try:
-        if type(backbone) is SpecBackbone:
-            run = trained_run(load(backbone.spec), root)
-            if run is None:
-                raise WeightsError(f"'{backbone.spec}' has no trained run in {root}")
-            from_file(cut.whole.model, str(run.student))
-        else:
-            for preset in presets_of(backbone):
-                preset_folder(preset)
-            if backbone.weights == "imagenet":
-                raise WeightsError("imagenet weights are loaded by `tdspec train` only")
-            load_weights(cut.whole.backbone.model, backbone)
-    except (WeightsError, GraphError) as error:
-        warnings.warn(f"the {name} has fresh weights: {error.message}", UserWarning, stacklevel=4)
+def load_what_is_here(compiled: Compiled, root: Path) -> dict[str, str]:
+    """Load the weights that need neither the network nor a training run.
+
+    Args:
+        compiled: with fresh weights.
+        root: the folder of all runs.
+
+    Returns:
+        By model that keeps its fresh weights though its spec names others, why.
+    """
+    reasons = {}
+    for name, backbone in _backbones(compiled).items():
+        try:
+            _load_if_here(compiled.models[name], backbone, root)
+        except (WeightsError, GraphError) as error:
+            reasons[name] = error.message
+    return reasons
+
+
+def _load_if_here(cut: CutModel, backbone: Any, root: Path) -> None:
+    if type(backbone) is SpecBackbone:
+        run = trained_run(load(backbone.spec), root)
+        if run is None:
+            raise WeightsError(f"'{backbone.spec}' has no trained run in {root}")
+        from_file(cut.whole.model, str(run.student))
+        return
+    for preset in presets_of(backbone):
+        preset_folder(preset)
+    if backbone.weights == "imagenet":
+        raise WeightsError("imagenet weights are loaded by `tdspec train` only")
+    load_weights(cut.whole.backbone.model, backbone)
