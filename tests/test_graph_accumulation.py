@@ -158,3 +158,12 @@ def test_keras_fit(tmp_path: Path) -> None:
         history = distiller.fit({"image": pixels(20)}, np.arange(20) % 10, batch_size=8, shuffle=False, verbose=0)
         logs.append({name: values[-1] for name, values in history.history.items()})
     assert logs[1] == pytest.approx(logs[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
+def test_with_rematerialisation(tmp_path: Path, precision: str) -> None:
+    """A second forward pass within which there is another one."""
+    plain: dict[str, Any] = {"communication": {"iterations": 2}, "train": {"precision": precision}}
+    both = {**plain, "train": {"precision": precision, "remat": "iterations"}}
+    expected, found = _train(tmp_path, 1, **plain), _train(tmp_path, 2, **both)
+    _assert_equal(found, expected, 1e-5 if precision == "float32" else 2e-2)
