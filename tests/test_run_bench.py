@@ -78,25 +78,27 @@ def test_the_gradients_are_those_of_the_step(tmp_path: Path) -> None:
     distiller = compiled.distiller
     (part,) = (part for part in parts_of(compiled, batch) if part.name == "gradients")
     before = [variable.numpy() for variable in distiller.trained_variables]
-    found = float(part.run(tf.zeros(()), part.arguments)) / 1e-30
+    _, (value, *gradients) = part.run(tf.zeros(()), part.arguments)
     distiller.train_step(tuple(batch))
     moved = [old - variable.numpy() for old, variable in zip(before, distiller.trained_variables, strict=True)]
-    loss = float(distiller.metrics[0].result())
-    assert found == pytest.approx(loss**2 + sum(float(np.sum(x**2)) for x in moved), rel=1e-3)
+    assert float(value) == pytest.approx(float(distiller.metrics[0].result()), rel=1e-5)
+    for gradient, change in zip(gradients, moved, strict=True):
+        np.testing.assert_allclose(gradient, change, rtol=1e-3, atol=1e-5)
 
 
 def test_parts_change_no_weight(tmp_path: Path) -> None:
     compiled = compiled_spec(write_pair(tmp_path), "communication.iterations=2")
     before = [variable.numpy() for variable in compiled.distiller.variables]
     for part in parts_of(compiled, random_batch(compiled)):
-        assert 0.0 <= float(part.run(tf.zeros(()), part.arguments)) < 1e-20
+        _, results = part.run(tf.zeros(()), part.arguments)
+        assert all(np.isfinite(result).all() for result in results)
     for old, variable in zip(before, compiled.distiller.variables, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
 
 
 @pytest.mark.parametrize("xla", [False, True])
 def test_a_part_runs_as_many_steps_as_it_is_asked_for(tmp_path: Path, xla: bool) -> None:
-    computation_of(Part("nothing", lambda link, given: link + given, tf.ones(())), xla=xla).run(3)
+    computation_of(Part("nothing", lambda link, given: (link, [given]), tf.ones(())), xla=xla).run(3)
 
 
 def test_turns() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from graph_helpers import compiled, vit
@@ -23,7 +24,8 @@ def parts(found: Compiled) -> dict[str, Part]:
     compile_optimizer(found, schedule="constant", total_steps=1000)
     made = {part.name: part for part in parts_of(found, random_batch(found))}
     for part in made.values():
-        assert 0.0 <= float(part.run(tf.zeros(()), part.arguments)) < 1e-20
+        _, results = part.run(tf.zeros(()), part.arguments)
+        assert all(np.isfinite(result).all() for result in results)
     return made
 
 

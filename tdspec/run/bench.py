@@ -42,7 +42,7 @@ class Share:
         name: of the part.
         seconds: a step, at least 0; None where it could not be measured.
         how: "measured", "by difference", "not in the graph", "not measured".
-        difference: what a difference of medians gave, which may be below 0; None for what was measured.
+        difference: what a difference of medians gave, which may be below 0; None where there was none.
     """
 
     name: str
@@ -215,7 +215,7 @@ def shares_of(medians: Mapping[str, float]) -> tuple[Share, ...]:
         In the order in which a step goes through them; "rest" last.
     """
     alone = [
-        Share(name, max(0.0, medians[name] - medians[NOTHING]), MEASURED)
+        _difference(name, medians[name], medians[NOTHING], MEASURED)
         if name in medians
         else Share(name, 0.0, NOT_IN_GRAPH)
         for name in ("student_forward", "teacher", "interaction", "codecs")
@@ -230,5 +230,5 @@ def shares_of(medians: Mapping[str, float]) -> tuple[Share, ...]:
     return (*known, _difference("rest", whole, sum(share.seconds or 0.0 for share in known)))
 
 
-def _difference(name: str, more: float, less: float) -> Share:
-    return Share(name, max(0.0, more - less), BY_DIFFERENCE, more - less)
+def _difference(name: str, more: float, less: float, how: str = BY_DIFFERENCE) -> Share:
+    return Share(name, max(0.0, more - less), how, more - less)

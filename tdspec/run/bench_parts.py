@@ -1,7 +1,7 @@
 """The parts of a training step as programs of their own, each a real subset of the distillation's graph.
 
 In: a `Compiled` with an optimizer, and a batch. Out: `Part`s: what each runs, and on what.
-Every part ends in one number that depends, by squares, on all that it computes, so that no compiler leaves any out.
+Every part gives back all that it computes, as a step hands its gradients on, so that no compiler leaves any out.
 Leaves out: running and timing them (`bench_timing.py`), what is said about the times (`bench.py`).
 """
 
@@ -23,6 +23,7 @@ from tdspec.graph.step import Batch, values_of
 from tdspec.graph.walk import nodes_between, nodes_of
 
 Tensor = Any
+Results = tuple[Tensor, list[Tensor]]
 # Makes one computation wait for another without changing what it computes.
 HARDLY = 1e-30
 
@@ -33,12 +34,12 @@ class Part:
 
     Attributes:
         name: "gradients", "student_forward", "student_gradients", "teacher", "interaction", "codecs" or "nothing".
-        run: (a number that the last run gave, arguments) -> a number.
+        run: (a number that the last run gave, arguments) -> (a number, what was computed).
         arguments: tensors, in any structure.
     """
 
     name: str
-    run: Callable[[Tensor, Any], Tensor]
+    run: Callable[[Tensor, Any], Results]
     arguments: Any
 
 
@@ -103,25 +104,21 @@ def _fed(model: keras.Model, features: Any) -> dict[str, Tensor]:
     return {name: features[name] for name in model.input}
 
 
-def _sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
-    return tf.add_n([tf.zeros(()), *(tf.reduce_sum(tf.square(tf.cast(x, tf.float32))) for x in tensors)])
-
-
 def _objective(tensors: Iterable[Tensor]) -> Tensor:
     """Something that has a gradient everywhere."""
     return tf.add_n([tf.reduce_mean(tf.square(tf.cast(x, tf.float32))) for x in tensors])
 
 
-def _linked(link: Tensor, tensors: Iterable[Tensor | None]) -> Tensor:
-    """A number that depends on the last run and on everything of this one; embeddings have sparse gradients."""
-    return HARDLY * (link + _sum_of_squares(tf.convert_to_tensor(x) for x in tensors if x is not None))
+def _linked(link: Tensor, results: Iterable[Any]) -> Results:
+    """A number for the next run to wait for, and everything of this one; embeddings have sparse gradients."""
+    return HARDLY + link, tf.nest.flatten([x for x in results if x is not None], expand_composites=True)
 
 
-def _forward(model: keras.Model, link: Tensor, features: Any) -> Tensor:
+def _forward(model: keras.Model, link: Tensor, features: Any) -> Results:
     return _linked(link, keras.tree.flatten(model(_fed(model, features), training=True)))
 
 
-def _with_backward(model: keras.Model, distiller: Distiller, link: Tensor, features: Any) -> Tensor:
+def _with_backward(model: keras.Model, distiller: Distiller, link: Tensor, features: Any) -> Results:
     own = {id(variable) for variable in model.trainable_variables}
     trained = values_of([variable for variable in distiller.trained_variables if id(variable) in own])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -130,7 +127,7 @@ def _with_backward(model: keras.Model, distiller: Distiller, link: Tensor, featu
     return _linked(link, [value, *tape.gradient(value, trained)])
 
 
-def _gradients(distiller: Distiller, link: Tensor, batch: Batch) -> Tensor:
+def _gradients(distiller: Distiller, link: Tensor, batch: Batch) -> Results:
     """The step without its updates."""
     trained = values_of(distiller.trained_variables)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -155,7 +152,7 @@ def _calls_alone(distiller: Distiller, kind: str, calls: Sequence[Call], batch: 
 
 def _run_calls(
     distiller: Distiller, calls: Sequence[Call], one_by_one: bool, link: Tensor, arguments: Sequence[Sequence[Tensor]]
-) -> Tensor:
+) -> Results:
     """Forward and backward of calls: to what is trained of what they read, and to their own trained weights.
 
     Args:

@@ -65,14 +65,14 @@ def computation_of(part: Part, *, xla: bool) -> Computation:
         program = tf.function(lambda link, *tensors: part.run(link, _packed(part, tensors)), autograph=False)
 
     @tf.function
-    def run(num_steps: tf.Tensor) -> tf.Tensor:
-        link = tf.zeros(())
-        for _ in tf.range(num_steps):
-            link = program(link, *flat)
-        return link
+    def run(num_steps: tf.Tensor) -> Any:
+        results = program(tf.zeros(()), *flat)
+        for _ in tf.range(num_steps - 1):
+            results = program(results[0], *flat)
+        return results
 
     def run_and_wait(steps: int) -> None:
-        float(run(tf.constant(steps)))
+        float(run(tf.constant(steps))[0])
 
     return Computation(run_and_wait)
 
