@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 # What stands for a value in the usage of a command, by the option before it.
-VALUES = {"--split": "test", "--side": "student", "--jobs": "2", "--format": "text", "--trials": "5"}
+VALUES = {"--split": "test", "--side": "student", "--jobs": "2", "--format": "text", "--trials": "5", "--steps": "3", "--scale": "8", "--workers": "2"}
 
 
 def shell_calls(text: str) -> Iterator[list[str]]:
@@ -15,9 +15,9 @@ def shell_calls(text: str) -> Iterator[list[str]]:
     joined = text.replace("\\\n", " ")
     for line in joined.splitlines():
         for part in re.split(r"&&|\|\||[|;]|\$\(", line):
-            words = shlex.split(part, comments=True)
-            if words and re.fullmatch(r"(.*/)?tdspec", words[0]):
-                yield ["tdspec", *words[1:]]
+            # Other lines are not for this parser: a quoted program may have been cut in two.
+            if re.match(r"\s*(\S*/)?tdspec\s", part):
+                yield ["tdspec", *shlex.split(part, comments=True)[1:]]
 
 
 def usage_call(text: str) -> list[str]:

@@ -97,7 +97,7 @@ def test_an_example_starts_with_what_it_shows_and_how_it_is_called(path: Path) -
         assert first.endswith(".") and call.strip().startswith(f"python {name}")
         compile(text, name, "exec")
     elif path.suffix == ".sh":
-        assert f"\n#     bash {name}\n" in text
+        assert re.search(rf"^#     (bash {name}|sbatch .*{name} .*)$", text, re.MULTILINE)
     else:
         assert text.startswith("# ")
 
