@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tdspec.cli import parse
 from tdspec.run.cluster import VARIABLE, Cluster, read_cluster
 
 REPORT = f'#!/usr/bin/env bash\nprintf "%s\\t%s\\n" "${VARIABLE}" "$*" >> "$REPORT"\n'
@@ -94,6 +95,7 @@ def test_a_pod_knows_its_place(started: bool, manifest: dict[str, Any], tmp_path
     addresses = tuple(f"tdspec-{index}.tdspec:2222" for index in range(3))
     words = f"train s.yaml --runs /runs --run-dir {run}" + (" --resume" if started else "")
     assert calls(tmp_path, command, **place) == [(Cluster(addresses, 2), words)]
+    parse(["tdspec", *words.split()])
 
 
 def test_the_slurm_script_is_clean(cluster_folder: Path) -> None:

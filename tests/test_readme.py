@@ -106,7 +106,8 @@ def test_every_call_in_an_example_parses() -> None:
     calls = []
     for path in EXAMPLES:
         text = path.read_text("utf-8")
-        if path.suffix == ".sh":
+        # those of a cluster's script are in functions, which test_examples_cluster.py runs
+        if path.suffix == ".sh" and path.parent.name != "cluster":
             calls += list(shell_calls(text))
         if path.suffix in (".yml", ".yaml"):
             calls += list(shell_calls("\n".join(re.findall(r"(?:run|entry): (tdspec .*)", text))))

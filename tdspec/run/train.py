@@ -117,7 +117,7 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
         compiled = compile_with_weights(document, student_files, precision.name)
         splits = team.chief_first(lambda: open_data(compiled, download=True))
         team.refuse_differences(versions=str(versions()), spec=document.sha256, data=splits.fingerprint)
-        team.refuse_uneven(document.spec.data.batch_size)
+        team.as_chief(lambda: team.refuse_uneven(document.spec.data.batch_size))
         # Refuses a split that is smaller than a batch, before there is a run folder.
         splits.train.batches(document.spec.data.batch_size, epoch=0)
         steps = splits.train.num_examples // document.spec.data.batch_size
