@@ -7,7 +7,16 @@ import shlex
 from collections.abc import Iterator
 
 # What stands for a value in the usage of a command, by the option before it.
-VALUES = {"--split": "test", "--side": "student", "--jobs": "2", "--format": "text", "--trials": "5", "--steps": "3", "--scale": "8", "--workers": "2"}
+VALUES = {
+    "--split": "test",
+    "--side": "student",
+    "--jobs": "2",
+    "--format": "text",
+    "--trials": "5",
+    "--steps": "3",
+    "--scale": "8",
+    "--workers": "2",
+}
 
 
 def shell_calls(text: str) -> Iterator[list[str]]:
