@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import yaml
 
 from tdspec.data.info import SourceInfo, describe
@@ -240,3 +241,8 @@ def expected_terms(
     if control or teacher.decode(student_message)[1].size:
         terms["state_consistency"] = told + both(teacher.low, teacher.high, teacher.decode(student_message))
     return terms | {"feature": terms["message_consistency"], "fitnet": told}
+
+
+def slow_but(quick: Collection[str], values: Iterable[str]) -> list[Any]:
+    """The parameters of a test of which only those named in `quick` do not count as slow."""
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]

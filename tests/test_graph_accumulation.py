@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from graph_helpers import Array, compiled, pixels
+from graph_helpers import Array, compiled, pixels, slow_but
 
 from tdspec.errors import GraphError
 from tdspec.graph.step import Step, on_flat
@@ -61,7 +61,12 @@ SLOW_ON = pytest.param("on", marks=pytest.mark.slow)
 
 @pytest.mark.parametrize(
     ("jit", "weighted"),
-    [("off", True), ("off", False), ("on", True), pytest.param("on", False, marks=pytest.mark.slow)],
+    [
+        ("off", True),
+        pytest.param("off", False, marks=pytest.mark.slow),
+        ("on", True),
+        pytest.param("on", False, marks=pytest.mark.slow),
+    ],
 )
 def test_talking_is_that_of_the_whole_batch(tmp_path: Path, jit: str, weighted: bool) -> None:
     """Its default distance, relative_l2, looks across the batch."""
@@ -75,7 +80,7 @@ def test_on_two_replicas(tmp_path: Path, jit: str) -> None:
     _assert_equal(_train(tmp_path, 2, strategy="mirrored", jit=jit), _train(tmp_path, 1))
 
 
-@pytest.mark.parametrize("method", ["dist", "relational", "scratch"])
+@pytest.mark.parametrize("method", slow_but(("dist",), ["dist", "relational", "scratch"]))
 def test_other_terms_that_look_across_the_batch(tmp_path: Path, method: str) -> None:
     _assert_equal(_train(tmp_path, 2, method=method), _train(tmp_path, 1, method=method))
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from graph_helpers import Array, compiled, pixels, vit
+from graph_helpers import Array, compiled, pixels, slow_but, vit
 
 from tdspec.graph.distiller import Distiller
 from tdspec.run.strategy import make_strategy
@@ -59,7 +59,9 @@ def _compare(
 
 
 # attention compares positions, of which a vector has none
-@pytest.mark.parametrize("method", [method for method in TERMS if method != "attention"])
+@pytest.mark.parametrize(
+    "method", slow_but(("logit", "talking"), [method for method in TERMS if method != "attention"])
+)
 def test_sgd_on_uneven_sample_weights(tmp_path: Path, method: str) -> None:
     """Steps are as long as gradients, whose share through the variance each replica must get too."""
     options = {"losses": _losses(method, "relative_l2"), "communication": {"message": {"dim": 4}}}

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from graph_helpers import Array, compiled, pixels, vit
+from graph_helpers import Array, compiled, pixels, slow_but, vit
 from test_graph_distiller_replicas import _compare
 
 from tdspec.errors import SpecError
@@ -77,10 +77,7 @@ def test_each_trains_the_student_and_not_the_teacher(tmp_path: Path, method: str
         assert moved & {id(v) for v in distiller.projection.variables}
 
 
-SLOW_METHODS = [pytest.param(method, marks=pytest.mark.slow) for method in (*METHODS, "dist", "nkd") if method != "vkd"]
-
-
-@pytest.mark.parametrize("method", ["vkd", *SLOW_METHODS])
+@pytest.mark.parametrize("method", slow_but(("vkd",), [*METHODS, "dist", "nkd"]))
 def test_two_replicas_are_one(tmp_path: Path, method: str) -> None:
     options: dict[str, Any] = {}
     if method in METHODS:

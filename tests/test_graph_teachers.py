@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from graph_helpers import DISTANCES, Array, Talker, expected_terms, mlp, mlp_talker, pixels, vit
+from graph_helpers import DISTANCES, Array, Talker, expected_terms, mlp, mlp_talker, pixels, slow_but, vit
 from several_teachers import COARSE, DEEP, FINE, FLAT, compiled_with, small_teacher, talker_of
 
 from tdspec.errors import SpecError
@@ -129,7 +129,7 @@ def _all_weights(found: Compiled, name: str) -> list[tuple[str, Any]]:
     return [variable for model in models for variable in model.variables]
 
 
-@pytest.mark.parametrize("method", [method for method in TERMS if method != "scratch"])
+@pytest.mark.parametrize("method", slow_but(("logit", "talking"), [method for method in TERMS if method != "scratch"]))
 def test_each_conversation_is_that_with_the_teacher_alone(tmp_path: Path, method: str) -> None:
     head = {"head": "probe"} if method in {"logit", "dist", "nkd", "hybrid", "talking_hybrid"} else {}
     teachers = [{**FINE, **head}, {**COARSE, **head}]
