@@ -6,17 +6,15 @@ Leaves out: the figures' meaning (`bench_record.py`).
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from tdspec.report.bench_record import LABELS, in_bytes, in_flops, in_time, product_dtype
+from tdspec.report.plots import svg_of
 from tdspec.run.bench import NOT_IN_GRAPH
 
 INK, MUTED, LINE = "#1f2430", "#5b6472", "#c9ced6"
@@ -42,7 +40,6 @@ SETTINGS: Any = {
     "text.color": INK,
     "xtick.color": MUTED,
     "ytick.color": INK,
-    "svg.hashsalt": "tdspec bench",
 }
 # A narrower slice has its share in the legend alone.
 WRITTEN_SHARE = 0.055
@@ -63,7 +60,7 @@ def draw(record: Mapping[str, Any]) -> str:
         _bar(drawing.add_axes((0.03, 0.6, 0.94, 0.14)), record)
         _legend(drawing, record)
         _rates(drawing.add_axes((0.2, 0.105, 0.68, 0.15)), record)
-        return _as_svg(drawing)
+        return svg_of(drawing, "tdspec bench")
 
 
 def _header(drawing: Figure, record: Mapping[str, Any]) -> None:
@@ -132,10 +129,3 @@ def _rates(axes: Axes, record: Mapping[str, Any]) -> None:
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     title = f"{record['share_of_product']:.1%} of this machine's {product} matrix product, by the plan's FLOPs"
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
-
-
-def _as_svg(drawing: Figure) -> str:
-    stream = io.StringIO()
-    FigureCanvasSVG(drawing).print_svg(stream, metadata={"Date": None, "Creator": None})
-    svg = stream.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)

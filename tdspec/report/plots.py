@@ -159,13 +159,17 @@ def _panel(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
     return drawing, axes
 
 
-def _as_svg(drawing: Figure, title: str) -> str:
+def svg_of(drawing: Figure, salt: str) -> str:
+    """The text of an SVG element, the same bytes for the same drawing; `salt` is what its inner ids are made from."""
     stream = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": title}):
+    with matplotlib.rc_context({"svg.hashsalt": salt}):
         FigureCanvasSVG(drawing).print_svg(stream, metadata={"Date": None, "Creator": None})
     svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    return re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+
+
+def _as_svg(drawing: Figure, title: str) -> str:
+    svg = svg_of(drawing, title)
     for color, variable in VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")
     return _with_own_ids(svg, re.sub(r"\W+", "-", title))

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from tdspec.run.cluster import CHIEF_ENDED, VARIABLE, Cluster, config
+from tdspec.run.processes import end_all
 
 HOST = "127.0.0.1"
 TRAIN = (sys.executable, "-m", "tdspec", "train")
@@ -66,7 +67,7 @@ def train_locally(words: Sequence[str], num_workers: int) -> int:
                     workers.append(_start(words, Cluster(addresses, index), log))
                 first = _first_that_failed(workers)
         finally:
-            _end(workers)
+            end_all([worker.process for worker in workers], SECONDS_TO_END)
         if first is None:
             return 0
         if first.log is not None and not signals:
@@ -131,20 +132,6 @@ def _first_that_failed(workers: Sequence[Worker]) -> Worker | None:
         if not running or (deadline is not None and time.monotonic() > deadline):
             return failed or next(iter(running), None)
         time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def _end(workers: Sequence[Worker]) -> None:
-    """End those that still run; one that does not listen is killed."""
-    for worker in workers:
-        if worker.process.poll() is None:
-            worker.process.terminate()
-    deadline = time.monotonic() + SECONDS_TO_END
-    for worker in workers:
-        try:
-            worker.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
 
 
 def _show(worker: Worker, log: Path) -> None:

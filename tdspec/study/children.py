@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tdspec.run.processes import end_all
+
 SECONDS_TO_END = 60.0
 TRAIN = (sys.executable, "-m", "tdspec", "train")
 
@@ -67,15 +69,7 @@ def start(spec: str, overrides: Sequence[str], *, run: Path, root: Path, log: Pa
 
 def end(children: Sequence[Child]) -> None:
     """Ask all children to end, as Ctrl-C would, and wait for them; one that does not listen is killed."""
-    for child in children:
-        child.process.terminate()
-    deadline = time.monotonic() + SECONDS_TO_END
-    for child in children:
-        try:
-            child.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.process.kill()
-            child.process.wait()
+    end_all([child.process for child in children], SECONDS_TO_END)
 
 
 @contextlib.contextmanager
@@ -85,7 +79,7 @@ def ended_at_exit(children: dict[str, Child]) -> Iterator[None]:
         try:
             yield
         finally:
-            end([child for child in children.values() if child.process.poll() is None])
+            end(list(children.values()))
 
 
 @contextlib.contextmanager

@@ -10,8 +10,6 @@ Leaves out: memory (`memory.py`).
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 
@@ -19,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import tensorflow as tf
-from step import seconds, tdspec_step
+from step import print_all, seconds, tdspec_step
 
 from tdspec.graph.plan import plan_of
 
@@ -39,15 +37,5 @@ def ratio(case: str, steps: int, rounds: int) -> dict[str, float]:
     return {"time": round(time, 3), "flops": round(work, 3), "ratio": round(time / work, 3)}
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
-    given = parser.parse_args()
-    print(json.dumps({case: ratio(case, given.steps, given.rounds) for case in given.cases}))
-
-
 if __name__ == "__main__":
-    main()
+    print_all(ratio, CASES, __doc__)

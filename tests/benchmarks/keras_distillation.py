@@ -29,7 +29,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.distillation import Distiller, FeatureDistillation
-from step import seconds
+from step import many, seconds
 
 BATCH, WIDTH, CLASSES = 64, 128, 10
 TEACHER_CUT, STUDENT_CUT = ("block_3", "block_11"), ("block_0", "block_3")
@@ -93,16 +93,7 @@ def by_tdspec(folder: Path, tokens: int, *, cache: bool) -> Callable[[Any], None
     states = {name: tf.random.normal((BATCH, *tensor.shape[1:]), dtype=tensor.dtype) for name, tensor in kept.items()}
     batch = ({"image": tf.cast(images, "uint8"), **states}, labels, tf.ones(BATCH))
 
-    @tf.autograph.experimental.do_not_convert
-    def step() -> None:
-        compiled.distiller.train_step(batch)
-
-    @tf.function
-    def run(num_steps: Any) -> None:
-        for _ in tf.range(num_steps):
-            step()
-
-    return run
+    return many(compiled.distiller, batch)
 
 
 def by_keras(tokens: int, steps: int, *, jit: bool) -> Callable[[Any], None]:

@@ -17,7 +17,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,11 +30,8 @@ from step_cases import CASES, batch_of, compiled_case
 Run = Callable[[Any], Any]
 
 
-def tdspec_step(name: str) -> tuple[Any, Run]:
-    """(compiled case, a call that runs so many steps), as `run/loop.py` runs them."""
-    compiled = compiled_case(name)
-    distiller = compiled.distiller
-    batch = batch_of(name)
+def many(distiller: Any, batch: Any) -> Run:
+    """A call that runs so many steps on a batch, as `run/loop.py` runs them."""
 
     @tf.autograph.experimental.do_not_convert
     def step() -> None:
@@ -45,7 +42,13 @@ def tdspec_step(name: str) -> tuple[Any, Run]:
         for _ in tf.range(num_steps):
             step()
 
-    return compiled, run
+    return run
+
+
+def tdspec_step(name: str) -> tuple[Any, Run]:
+    """(compiled case, a call that runs so many steps)."""
+    compiled = compiled_case(name)
+    return compiled, many(compiled.distiller, batch_of(name))
 
 
 def seconds(run: Run, steps: int) -> float:
@@ -64,18 +67,18 @@ def ratio(name: str, steps: int, rounds: int) -> float:
         run(tf.constant(1))
     metric = compiled.distiller.metrics[0]
     assert metric.name == "loss" and abs(float(metric.result()) - by_hand) < 1e-3 * by_hand, (metric.result(), by_hand)
-    return statistics.median(seconds(ours, steps) / seconds(stepper.run, steps) for _ in range(rounds))
+    return round(statistics.median(seconds(ours, steps) / seconds(stepper.run, steps) for _ in range(rounds)), 3)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def print_all(measure: Callable[[str, int, int], Any], cases: Collection[str], about: str | None) -> None:
+    """Measure the cases that the call names, with so many steps and rounds, and print one line of JSON."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--cases", nargs="*", default=list(cases), choices=list(cases))
     given = parser.parse_args()
-    print(json.dumps({name: round(ratio(name, given.steps, given.rounds), 3) for name in given.cases}))
+    print(json.dumps({name: measure(name, given.steps, given.rounds) for name in given.cases}))
 
 
 if __name__ == "__main__":
-    main()
+    print_all(ratio, CASES, __doc__)
