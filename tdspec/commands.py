@@ -19,14 +19,13 @@ from tdspec.quiet import import_quietly
 
 import_quietly()
 
-from tdspec import benching, fetching, pipeline  # noqa: E402
+from tdspec import fetching, pipeline  # noqa: E402
 from tdspec.doctor import lines_about_machine, lines_about_spec  # noqa: E402
 from tdspec.graph import summary  # noqa: E402
 from tdspec.graph.differences import describe as describe_plans  # noqa: E402
 from tdspec.graph.differences import describe_specs  # noqa: E402
 from tdspec.graph.invariants import check_invariants, reason_not_to_try  # noqa: E402
 from tdspec.graph.plan import plan_of  # noqa: E402
-from tdspec.report.bench_record import lines_of, scaling_lines  # noqa: E402
 from tdspec.run import build_dir, run_dir  # noqa: E402
 from tdspec.run.cluster import is_clustered, read_cluster  # noqa: E402
 from tdspec.run.prepare import compile_without_weights, describe  # noqa: E402
@@ -215,6 +214,10 @@ def export(arguments: Arguments) -> int:
 
 def bench(arguments: Arguments) -> int:
     """`tdspec bench`."""
+    # Here, since it draws: no other command starts slower for it.
+    from tdspec import benching
+    from tdspec.report.bench_record import lines_of, scaling_lines
+
     benching.check_call(arguments)
     document = _loaded(arguments.spec, arguments.overrides)
     root = Path(arguments.runs)
