@@ -126,6 +126,8 @@ class Conversation:
             "teacher_low": lambda k: self._decode("teacher", self._question(k), f"teacher_low_{k}", "question"),
             # and interprets with its own frozen layers: e~_h = middle_h(s'_h)
             "teacher_high": lambda k: self._interpreted(self.teacher, self[f"teacher_low_{k}"]),
+            # what the teacher would predict of it
+            "teacher_prediction": lambda k: self._predicted(self.teacher, self[f"teacher_high_{k}"]),
             # and answers: m_h^k = E_h(s'_h, e~_h)
             "teacher_message": lambda k: self._encode(
                 self.teacher, self[f"teacher_low_{k}"], self[f"teacher_high_{k}"], iterated=True
@@ -165,6 +167,11 @@ class Conversation:
         middle = side.segments.middle
         run = self._layer(Recomputed if self._recomputes else InInference, middle)
         return run([low, *self._masks(middle.inputs[1:])])
+
+    def _predicted(self, side: Any, high: Tensor) -> Tensor:
+        """What a side predicts from a high state that it has made of what it was told."""
+        upper = side.segments.upper
+        return self._layer(InInference, upper)([high, *self._masks(upper.inputs[1:])])
 
     def _layer(self, kind: type[InInference], model: keras.Model) -> InInference:
         name = f"{model.name}_{'in_inference' if kind is InInference else 'recomputed'}"

@@ -137,7 +137,7 @@ def tensor_names(conversation: Conversation, iterations: int) -> tuple[str, ...]
     names += [f"{side}_{word}_told" for side in sides for word in STATE_WORDS]
     for k in range(1, iterations + 1):
         names += [f"{side}_{word}_{k}" for side in sides for word in STATE_WORDS]
-        names += [f"teacher_message_{k}", *([f"student_message_{k}"] if k > 1 else [])]
+        names += [f"teacher_prediction_{k}", f"teacher_message_{k}", *([f"student_message_{k}"] if k > 1 else [])]
     return tuple(names)
 
 

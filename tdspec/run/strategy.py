@@ -18,6 +18,8 @@ from tdspec.graph.reasons import first_sentence
 from tdspec.run.cluster import Cluster, read_cluster
 
 CPU_REPLICAS = 2
+# One waits for a replica's XLA program while another runs what it needs; with one each, replicas take turns.
+THREADS_PER_REPLICA = 2
 
 
 def make_strategy(name: str, replicas: int | Literal["auto"]) -> tf.distribute.Strategy:
@@ -90,6 +92,9 @@ def _logical_cpus(num_replicas: int) -> tuple[str, ...]:
     if configured is None or len(configured) < num_replicas:
         try:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_replicas)
+            if not tf.config.threading.get_inter_op_parallelism_threads():  # 0: nobody has said; TensorFlow's is a core
+                threads = max(os.cpu_count() or 1, THREADS_PER_REPLICA * num_replicas)
+                tf.config.threading.set_inter_op_parallelism_threads(threads)
         except RuntimeError:
             # TensorFlow fixes its devices at the first operation, and offers no way to ask whether it has.
             raise RunError(

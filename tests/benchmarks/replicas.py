@@ -29,8 +29,8 @@ def work(case: str, replicas: int, steps: int) -> None:
 
     from tdspec.run.strategy import make_strategy
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(replicas)
+    # All devices of a processor share one pool: a thread for each replica.
+    tf.config.threading.set_intra_op_parallelism_threads(replicas)
     strategy = make_strategy("none" if replicas == 1 else "mirrored", replicas)
     with strategy.scope():
         distiller = compiled_case(case).distiller
