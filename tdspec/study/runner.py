@@ -106,9 +106,11 @@ def _searched(
 
 
 def write_table(folder: Path, table: Table) -> None:
-    """Write the table as JSON, CSV and Markdown."""
+    """Write the table as JSON, CSV and Markdown; the CSV of averaged values by themselves is a file of its own."""
     run_dir.write_json(folder / "table.json", as_data(table))
     run_dir.write_text(folder / "table.csv", as_csv(table))
+    if table.by_value is not None:
+        run_dir.write_text(folder / "table_by_value.csv", as_csv(table.by_value))
     run_dir.write_text(folder / "table.md", f"# {table.study}\n\n{as_markdown(table)}")
 
 
