@@ -134,7 +134,7 @@ def _train_runs(
                 else:
                     running[run.id] = _start(folder, study, run, root)
             time.sleep(SECONDS_BETWEEN_LOOKS)
-            for run_id in [key for key, child in running.items() if child.process.poll() is not None]:
+            for run_id in [key for key, child in running.items() if child.has_ended()]:
                 child, run = running.pop(run_id), by_id[run_id]
                 outcome = _outcome(folder, run, child)
                 if outcome.startswith("failed"):
@@ -153,7 +153,7 @@ def _start(folder: Path, study: Study, run: StudyRun, root: Path) -> Child:
     if not where.record.is_file():
         run_dir.create(root, run.document.spec.name, run.document.spec.seed, where.path)
     log = folder / "logs" / f"{run.id}.log"
-    return children.start(study.spec, run.overrides, run=where.path, root=root, log=log)
+    return children.start(study.spec, run.overrides, run=where.path, root=root, log=log, options=["--bare"])
 
 
 def _outcome(folder: Path, run: StudyRun, child: Child) -> str:

@@ -99,7 +99,7 @@ class _Searcher:
             while self._fill(unfinished, jobs, progress) or self._others(progress):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 self._watch()
-                for key in [key for key, child in self._children.items() if child.process.poll() is not None]:
+                for key in [key for key, child in self._children.items() if child.has_ended()]:
                     self._ended(key, progress)
         return self._write()
 
@@ -165,7 +165,7 @@ class _Searcher:
         if not run.record.is_file():
             run_dir.create(self._root, job.quest.documents[0].spec.name, job.trial.number, run.path)
         log = self._folder / "logs" / f"trial_{key.replace('/', '_')}_{run.path.name}.log"
-        child = children.start(job.quest.spec, overrides, run=run.path, root=self._root, log=log, trial=True)
+        child = children.start(job.quest.spec, overrides, run=run.path, root=self._root, log=log, options=["--trial"])
         self._children[key] = child
 
     def _watch(self) -> None:
