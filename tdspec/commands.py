@@ -137,8 +137,8 @@ def train(arguments: Arguments) -> int:
     else:
         spec = build_dir.spec_of(arguments.target)
     document = _loaded(spec, arguments.overrides)
-    if arguments.trial and arguments.control:
-        raise UsageError("found --trial and --control, expected one of them")
+    if arguments.trial + arguments.bare + arguments.control > 1:
+        raise UsageError("found several of --trial, --bare and --control, expected one of them")
     # Before anything else: TensorFlow fixes its devices, and with whom it talks, at the first operation.
     team = _connected(document)
     if not arguments.resume:
@@ -151,6 +151,8 @@ def train(arguments: Arguments) -> int:
         with team.lost_is_an_error():
             if arguments.trial:
                 run = pipeline.try_out(document, root, folder=folder, resume=arguments.resume)
+            elif arguments.bare:
+                run = pipeline.train_bare(document, root, folder=folder, resume=arguments.resume)
             else:
                 run = pipeline.train(document, root, folder=folder, resume=arguments.resume, control=control)
     except Interrupted as stop:
@@ -189,7 +191,7 @@ def _to_go_on(run: run_dir.RunFolder, document: Document, arguments: Arguments, 
         return f"to go on: on all {team.size} workers {shlex.join(resume)}"
     if run_dir.read_record(run)["name"] != document.spec.name:
         return f"to go on: {shlex.join(resume)}, then the same call again"
-    resume += [word for word in ("--control", "--trial") if getattr(arguments, word.removeprefix("--"))]
+    resume += [word for word in ("--control", "--trial", "--bare") if getattr(arguments, word.removeprefix("--"))]
     return f"to go on: {shlex.join(resume)}"
 
 

@@ -60,6 +60,9 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--control", action="store_true", help="then train the same student without a teacher")
     parser.add_argument("--trial", action="store_true", help="measure on validation only, read no test, export nothing")
     parser.add_argument(
+        "--bare", action="store_true", help="no exports, no page, no TensorBoard: student.keras, record and checkpoints"
+    )
+    parser.add_argument(
         "--workers",
         type=_positive,
         metavar="N",
@@ -88,7 +91,7 @@ def _words(arguments: Arguments) -> list[str]:
     """The words that each worker is called with."""
     words = [] if arguments.target is None else [arguments.target]
     words += [] if arguments.run_dir is None else ["--run-dir", arguments.run_dir]
-    words += [f"--{word}" for word in ("resume", "control", "trial") if getattr(arguments, word)]
+    words += [f"--{word}" for word in ("resume", "control", "trial", "bare") if getattr(arguments, word)]
     return [*words, "--runs", arguments.runs, *(word for change in arguments.overrides for word in ("--set", change))]
 
 

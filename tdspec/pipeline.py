@@ -65,7 +65,13 @@ def train(document: Document, root: Path, *, folder: Path | None, resume: bool, 
 
 def try_out(document: Document, root: Path, *, folder: Path | None, resume: bool) -> RunFolder:
     """Train as a trial of a search does: measured on validation alone, the test split unread, nothing exported."""
-    options = training.Options(root, lambda run: {"exports": []}, measured=("validation",))
+    options = training.Options(root, lambda run: {"exports": []}, measured=("validation",), events=False)
+    return training.train(document, options, folder=folder, resume=resume)
+
+
+def train_bare(document: Document, root: Path, *, folder: Path | None, resume: bool) -> RunFolder:
+    """Train as a run of a study does: complete, its student kept, without what can be made from it later."""
+    options = training.Options(root, lambda run: _finished(run, (), apart=False), events=False)
     return training.train(document, options, folder=folder, resume=resume)
 
 
@@ -114,10 +120,13 @@ def _write_report(run: RunFolder) -> None:
 
 def finish(run: training.Run) -> dict[str, Any]:
     """What completes a run: `student.keras` and the exports of its spec, each loaded back and compared."""
+    return _finished(run, run.document.spec.export.formats, apart=True)
+
+
+def _finished(run: training.Run, formats: tuple[str, ...], *, apart: bool) -> dict[str, Any]:
     student = run.compiled.distiller.student
-    difference = save_student(student, run.folder.student)
-    formats = run.document.spec.export.formats
-    artefacts = _export(run.compiled, run.splits, run.folder.path / "export", formats)
+    difference = save_student(student, run.folder.student, apart=apart)
+    artefacts = _export(run.compiled, run.splits, run.folder.path / "export", formats) if formats else ()
     return {
         "student": {
             "path": run.folder.student.name,

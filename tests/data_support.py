@@ -26,7 +26,7 @@ DEFAULTS: Mapping[str, Any] = {
     "source": "digits",
     "name": None,
     "path": None,
-    "splits": Splits(None, 0.8, 0.1, 0.1),
+    "splits": Splits(None, None, 0.8, 0.1, 0.1),
     "where": {},
     "labels_per_class": "all",
     "unlabeled": "drop",

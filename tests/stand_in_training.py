@@ -1,6 +1,6 @@
 """A training in no time, for tests of what stands around it: its figure is known from the spec.
 
-Takes the words of `tdspec train`. The figure falls with the distance of the interaction's weight from 1, so the best
+Takes the words of `tdspec`. The figure falls with the distance of the interaction's weight from 1, so the best
 weight is known; the first epochs of a weight of 99 last for ever, a weight of 77 fails.
 """
 
@@ -24,11 +24,12 @@ def figure_of(weight: float, seed: int) -> float:
 def main() -> None:
     """Train."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("command", choices=["train"])
     parser.add_argument("spec")
     parser.add_argument("--set", action="append", default=[])
     for word in ("--run-dir", "--runs"):
         parser.add_argument(word)
-    for word in ("--resume", "--trial"):
+    for word in ("--resume", "--trial", "--bare"):
         parser.add_argument(word, action="store_true")
     words = parser.parse_args()
     run = RunFolder(Path(words.run_dir))

@@ -23,7 +23,7 @@ MOVIELENS = {
     "label": "user_rating",
     "task_type": "regression",
     "num_classes": None,
-    "splits": Splits("timestamp", 0.85, 0.05, 0.1),
+    "splits": Splits("timestamp", None, 0.85, 0.05, 0.1),
 }
 
 
@@ -48,7 +48,7 @@ def test_digits() -> None:
 
 
 def test_digits_by_slices() -> None:
-    loaded = opened(splits=Splits(None, "all[:1500]", "train[1500:1600]", "all[1600:]"))
+    loaded = opened(splits=Splits(None, None, "all[:1500]", "train[1500:1600]", "all[1600:]"))
     assert loaded.test.rows.tolist() == list(range(1600, 1797))
 
 
@@ -75,7 +75,7 @@ def test_labels_per_class() -> None:
 
 def test_csv_columns_by_time(ratings: dict[str, Any]) -> None:
     genres = InputColumn("genres", "ids", 3)
-    loaded = opened(**ratings, columns=[USER, AGE], splits=Splits("when", 0.8, 0.1, 0.1))
+    loaded = opened(**ratings, columns=[USER, AGE], splits=Splits("when", None, 0.8, 0.1, 0.1))
     assert loaded.train.rows.tolist() == list(range(20, 100))
     assert loaded.test.rows.tolist() == list(range(10))
     features, labels = everything(loaded.test)
@@ -83,6 +83,29 @@ def test_csv_columns_by_time(ratings: dict[str, Any]) -> None:
     assert (features["user"].dtype, features["age"].dtype, labels.dtype) == (np.int32, np.float32, np.float32)
     error = refused(**ratings, columns=[genres])
     assert error.message.startswith("column 'genres' has 'Drama' in line 2 of ratings.csv (and ")
+
+
+def test_csv_columns_by_time_within_users(ratings: dict[str, Any]) -> None:
+    splits = Splits("when", "user", 0.5, 0.25, 0.25)
+    loaded = opened(**ratings, columns=[USER, AGE], splits=splits)
+    users = {part: everything(getattr(loaded, part))[0]["user"] for part in ("train", "validation", "test")}
+    assert all(set(found) == set(users["train"]) for found in users.values())
+    whole = opened(**ratings, columns=[USER, AGE], splits=Splits("when", None, 0.5, 0.25, 0.25))
+    assert loaded.fingerprint != whole.fingerprint
+    drama = opened(**ratings, columns=[USER], splits=splits, where={"genres": "Drama"})
+    for name in ("train", "validation", "test"):
+        everyone, few = getattr(loaded, name).rows, getattr(drama, name).rows
+        assert few.tolist() == [row for row in everyone if row % 3 == 0]
+
+
+def test_arrays_by_time_within_users(tmp_path: Path) -> None:
+    user, when = np.repeat([4, 6], 8), np.r_[np.arange(8), np.arange(8)[::-1]]
+    np.savez(tmp_path / "a.npz", user=user, when=when, label=np.ones(16))
+    options = {"source": "npz", "path": str(tmp_path / "a.npz"), "task_type": "regression", "columns": [USER]}
+    loaded = opened(**options, num_classes=None, splits=Splits("when", "user", 0.5, 0.25, 0.25))
+    assert loaded.train.rows.tolist() == [0, 1, 2, 3, 12, 13, 14, 15]
+    assert loaded.validation.rows.tolist() == [4, 5, 10, 11]
+    assert loaded.test.rows.tolist() == [6, 7, 8, 9]
 
 
 def test_a_filter_comes_after_splitting(ratings: dict[str, Any]) -> None:
@@ -118,12 +141,21 @@ def test_errors_name_the_example(ratings: dict[str, Any], tmp_path: Path) -> Non
             "did you mean 'user'?",
         ),
         ({"where": {"genre": "x"}}, "data.where: no column 'genre' in ratings.csv", "did you mean 'genres'?"),
-        ({"splits": Splits("time", 0.8, 0.1, 0.1)}, "data.splits.by: no column 'time' in ratings.csv", "it has "),
+        ({"splits": Splits("time", None, 0.8, 0.1, 0.1)}, "data.splits.by: no column 'time' in ratings.csv", "it has "),
         ({"where": {"genres": "Drame"}}, "data.where.genres: no example has 'Drame'", "did you mean 'Drama'? it has "),
         ({"columns": [IMAGE]}, "model input: no column 'image' in ratings.csv", ""),
-        ({"splits": Splits(None, "train[:50]", "valid", "all[50:]")}, "no split 'valid' in the source", "it has 'all'"),
         (
-            {"splits": Splits(None, "all[:90]", "all[90:91]", "all[91:]"), "where": {"genres": "Comedy"}},
+            {"splits": Splits("when", "usr", 0.8, 0.1, 0.1)},
+            "data.splits.within: no column 'usr' in ratings.csv",
+            "did you mean 'user'?",
+        ),
+        (
+            {"splits": Splits(None, None, "train[:50]", "valid", "all[50:]")},
+            "no split 'valid' in the source",
+            "it has 'all'",
+        ),
+        (
+            {"splits": Splits(None, None, "all[:90]", "all[90:91]", "all[91:]"), "where": {"genres": "Comedy"}},
             "the validation split is empty: none of its 1 examples fits data.where (genres: Comedy)",
             "widen the filter or data.splits.validation",
         ),
@@ -144,7 +176,7 @@ def test_npz_of_two_splits(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **images, y_train=np.arange(40)[:, None] % 4, y_test=np.arange(9)[:, None] % 4)
     column = InputColumn("x", "image", shape=(5, 5, 3))
     options = {"source": "npz", "path": str(tmp_path / "a.npz"), "label": "y", "columns": [column], "num_classes": 4}
-    loaded = opened(**options, splits=Splits(None, "train[:75%]", "train[75%:]", "test"))
+    loaded = opened(**options, splits=Splits(None, None, "train[:75%]", "train[75%:]", "test"))
     features, labels = everything(loaded.test)
     np.testing.assert_array_equal(features["x"], images["x_test"])
     assert labels.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0]
@@ -164,7 +196,7 @@ def test_binary_and_multilabel(tmp_path: Path) -> None:
         many=np.eye(4, dtype=np.uint8)[np.arange(20) % 4],
     )
     options = {"source": "npz", "path": str(tmp_path / "a.npz"), "columns": [InputColumn("a", "number")]}
-    slices = Splits(None, "all[:10]", "all[10:15]", "all[15:]")
+    slices = Splits(None, None, "all[:10]", "all[10:15]", "all[15:]")
     labels = everything(opened(**options, label="flag", task_type="binary", num_classes=None, splits=slices).test)[1]
     assert (labels.dtype, labels.tolist()) == (np.float32, [0, 1, 0, 1, 0])
     labels = everything(opened(**options, label="many", task_type="multilabel", num_classes=4, splits=slices).test)[1]
@@ -222,7 +254,7 @@ def test_movielens_by_time(shared_folder: Path) -> None:
 
 
 def test_movielens_boundary_between_past_and_future(shared_folder: Path) -> None:
-    splits = Splits("timestamp", 0.85, 0.05, 0.1)
+    splits = Splits("timestamp", None, 0.85, 0.05, 0.1)
     columns = [InputColumn("timestamp", "number")]
     loaded = opened(**{**MOVIELENS, "splits": splits}, path=prepared(shared_folder, "movielens"), columns=columns)
     from tdspec.data.tfds_source import open_tfds
@@ -231,6 +263,22 @@ def test_movielens_boundary_between_past_and_future(shared_folder: Path) -> None
     time = table.columns["timestamp"].values
     assert time[loaded.validation.rows].max() == 891382267
     assert time[loaded.test.rows].min() == 891382309
+
+
+def test_movielens_within_each_user(shared_folder: Path) -> None:
+    splits = Splits("timestamp", "user_id", 0.8, 0.1, 0.1)
+    columns = [InputColumn("user_id", "id", 1000), InputColumn("timestamp", "number")]
+    options = {**MOVIELENS, "path": prepared(shared_folder, "movielens"), "columns": columns, "splits": splits}
+    loaded = opened(**{**options, "where": {}})
+    parts = [everything(part, 1024)[0] for part in (loaded.train, loaded.validation, loaded.test)]
+    users, times = [part["user_id"] for part in parts], [part["timestamp"] for part in parts]
+    assert sum(len(found) for found in users) == 100_000
+    # every user has rated at least 20 films
+    assert all(len(np.unique(found)) == 943 for found in users)
+    for user in (1, 405, 943):
+        old, middle, new = (time[user_id == user] for time, user_id in zip(times, users, strict=True))
+        assert old.max() <= middle.min() and middle.max() <= new.min()
+        assert len(new) == pytest.approx((len(old) + len(middle) + len(new)) / 10, abs=1)
 
 
 def test_movielens_ids_that_do_not_fit(shared_folder: Path) -> None:

@@ -13,7 +13,7 @@ from tdspec.data.pipeline import InputColumn
 from tdspec.errors import DataError
 from tdspec.spec.model import Splits
 
-SLICES = Splits(None, "train[:48]", "train[48:]", "test")
+SLICES = Splits(None, None, "train[:48]", "train[48:]", "test")
 NUMBERED = {"source": "tfds", "name": "tdspec_tiny", "splits": SLICES, "num_classes": 3}
 FIXED = InputColumn("fixed", "image", shape=(8, 8, 1))
 VARIED = InputColumn("image", "image", shape=(None, None, 3))
@@ -197,7 +197,7 @@ def test_cifar10_from_memory_and_as_a_stream(shared_folder: Path) -> None:
         "source": "tfds",
         "name": "cifar10",
         "path": prepared(shared_folder, "cifar10"),
-        "splits": Splits(None, "train[:90%]", "train[90%:]", "test[:50]"),
+        "splits": Splits(None, None, "train[:90%]", "train[90%:]", "test[:50]"),
         "columns": [COLOUR_IMAGE],
     }
     memory, stream = opened(**options), opened(**options, memory_limit=1000)

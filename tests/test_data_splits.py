@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tdspec.data.splits import fraction_rows, parse_slices, share, slice_rows, used_splits
+from tdspec.data.splits import fraction_rows, parse_slices, rows_within, share, slice_rows, used_splits
 from tdspec.errors import DataError
 from tdspec.spec.model import Splits
 
@@ -57,13 +57,13 @@ def test_slices_that_do_not_fit(text: str, message: str, hint: str) -> None:
 
 
 def test_only_the_splits_that_are_named_are_used() -> None:
-    assert used_splits(Splits(None, "test[:5]", "test[5:8]", "test[8:]"), OWN) == ("test",)
-    assert used_splits(Splits(None, "test", "train", "test"), OWN) == ("train", "test")
-    assert used_splits(Splits(None, 0.5, 0.25, 0.25), OWN) == ("train", "test")
+    assert used_splits(Splits(None, None, "test[:5]", "test[5:8]", "test[8:]"), OWN) == ("test",)
+    assert used_splits(Splits(None, None, "test", "train", "test"), OWN) == ("train", "test")
+    assert used_splits(Splits(None, None, 0.5, 0.25, 0.25), OWN) == ("train", "test")
 
 
 def test_rows_are_numbered_through_the_used_splits() -> None:
-    splits = Splits(None, "test[:5]+train[:2]", "train[-1:]", "test[5:]")
+    splits = Splits(None, None, "test[:5]+train[:2]", "train[-1:]", "test[5:]")
     rows = slice_rows(splits, OWN, ("train", "test"))
     assert rows["train"].tolist() == [0, 1, 100, 101, 102, 103, 104]
     assert rows["validation"].tolist() == [99]
@@ -72,7 +72,7 @@ def test_rows_are_numbered_through_the_used_splits() -> None:
 
 def test_an_empty_slice_says_which() -> None:
     with pytest.raises(DataError) as caught:
-        slice_rows(Splits(None, "train", "train[5:2]", "test"), OWN, ("train", "test"))
+        slice_rows(Splits(None, None, "train", "train[5:2]", "test"), OWN, ("train", "test"))
     expected = "the validation split is empty: 'train[5:2]' holds no example of train (100), test (20)"
     assert caught.value.message == expected
 
@@ -90,7 +90,7 @@ def test_shares_below_one_leave_the_rest_out() -> None:
 
 
 def test_fractions_are_drawn_by_the_seed() -> None:
-    splits = Splits(None, 0.8, 0.1, 0.1)
+    splits = Splits(None, None, 0.8, 0.1, 0.1)
     first, again, other = (fraction_rows(splits, 1000, seed, None) for seed in (0, 0, 1))
     assert all(np.array_equal(first[part], again[part]) for part in first)
     assert not np.array_equal(first["test"], other["test"])
@@ -100,7 +100,7 @@ def test_fractions_are_drawn_by_the_seed() -> None:
 
 
 def test_by_a_column_the_oldest_train_and_ties_keep_their_order() -> None:
-    rows = fraction_rows(Splits("t", 0.5, 0.25, 0.25), 8, 3, np.array([5, 1, 5, 1, 9, 5, 1, 7]))
+    rows = fraction_rows(Splits("t", None, 0.5, 0.25, 0.25), 8, 3, np.array([5, 1, 5, 1, 9, 5, 1, 7]))
     assert {part: found.tolist() for part, found in rows.items()} == {
         "train": [0, 1, 3, 6],
         "validation": [2, 5],
@@ -108,13 +108,59 @@ def test_by_a_column_the_oldest_train_and_ties_keep_their_order() -> None:
     }
 
 
+def by_hand(order: np.ndarray, groups: np.ndarray, fractions: tuple[float, ...]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for group in sorted(set(groups)):
+        own = sorted(np.flatnonzero(groups == group), key=lambda row: (order[row], row))
+        first, second, third = share(fractions, len(own))
+        if not (first and second and third):
+            first, second, third = len(own), 0, 0
+        rows["train"] += own[:first]
+        rows["validation"] += own[first : first + second]
+        rows["test"] += own[first + second : first + second + third]
+    return {part: sorted(found) for part, found in rows.items()}
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (0.5, 0.2, 0.1), (0.05, 0.05, 0.9)])
+def test_within_a_group_the_oldest_train_and_the_newest_are_tested(fractions: tuple[float, ...]) -> None:
+    random = np.random.default_rng(0)
+    groups = random.choice(["u1", "u2", "u3", "u10", "u11"], 400, p=[0.5, 0.3, 0.15, 0.04, 0.01])
+    order = random.integers(0, 50, 400)  # with ties
+    rows = rows_within(Splits("t", "user", *fractions), order, groups)
+    assert {part: found.tolist() for part, found in rows.items()} == by_hand(order, groups, fractions)
+    for group in ("u1", "u2"):
+        times = [order[found[groups[found] == group]] for found in rows.values()]
+        assert times[0].max() <= times[1].min() and times[1].max() <= times[2].min()
+        expected = share(fractions, int((groups == group).sum()))
+        assert [len(found) for found in times] == expected
+
+
+def test_a_group_too_small_for_three_parts_trains_with_all_of_its_rows() -> None:
+    groups = np.array([7, 7, 7, 7, 7, 7, 3, 3, 3, 3])
+    rows = rows_within(Splits("t", "user", 0.5, 0.25, 0.25), np.arange(10)[::-1], groups)
+    # 6 rows: 3, 1.5, 1.5, and of the two halves the first is rounded up; 4 rows: 2, 1, 1
+    assert [rows[part].tolist() for part in rows] == [[3, 4, 5, 8, 9], [1, 2, 7], [0, 6]]
+    rows = rows_within(Splits("t", "user", 0.8, 0.1, 0.1), np.arange(15), np.array([1] * 10 + [2] * 5))
+    assert [rows[part].tolist() for part in rows] == [[*range(8), *range(10, 15)], [8], [9]]
+
+
+def test_groups_that_are_all_too_small_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        rows_within(Splits("t", "user", 0.8, 0.1, 0.1), np.arange(9), np.array([1] * 5 + [2] * 4))
+    message = "the validation and test splits are empty: no user has enough examples for three parts (the most is 5)"
+    assert caught.value.message == message
+    assert caught.value.hint == "raise their fractions, or delete within"
+    with pytest.raises(DataError, match=r"sum to 1\.1, expected at most 1"):
+        rows_within(Splits("t", "user", 0.9, 0.1, 0.1), np.arange(9), np.zeros(9))
+
+
 def test_a_fraction_of_too_few() -> None:
     with pytest.raises(DataError) as caught:
-        fraction_rows(Splits(None, 0.98, 0.01, 0.01), 5, 0, None)
+        fraction_rows(Splits(None, None, 0.98, 0.01, 0.01), 5, 0, None)
     assert caught.value.message == "the validation split is empty: 0.01 of 5 examples is less than one"
     assert caught.value.hint == "raise data.splits.validation"
 
 
 def test_fractions_above_one() -> None:
     with pytest.raises(DataError, match=r"sum to 1\.1, expected at most 1"):
-        fraction_rows(Splits(None, 0.9, 0.1, 0.1), 100, 0, None)
+        fraction_rows(Splits(None, None, 0.9, 0.1, 0.1), 100, 0, None)

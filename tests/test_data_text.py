@@ -106,7 +106,7 @@ def opened(folder: Path, preset: str, **changes: Any) -> LoadedSplits:
         "source": "csv",
         "name": None,
         "path": str(write_corpus(folder)),
-        "splits": Splits(None, 0.5, 0.25, 0.25),
+        "splits": Splits(None, None, 0.5, 0.25, 0.25),
         "where": {},
         "labels_per_class": "all",
         "unlabeled": "drop",

@@ -26,11 +26,12 @@ def hub_student(backbone: keras.Model, size: int) -> keras.Model:
     return keras.Model({"image": image}, keras.layers.Dense(3)(pooled), name="student")
 
 
-def test_a_student_is_saved_whole_and_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_student_is_saved_whole_and_alone(tmp_path: Path, apart: bool) -> None:
     student = small_student()
     path = tmp_path / "student.keras"
     path.write_text("an older file")
-    assert save_student(student, path) == 0.0
+    assert save_student(student, path, apart=apart) == 0.0
     assert [entry.name for entry in tmp_path.iterdir()] == ["student.keras"]
     loaded = keras.models.load_model(path)
     np.testing.assert_array_equal(
@@ -62,9 +63,10 @@ def test_a_student_of_classes_that_only_this_process_knows_is_refused(tmp_path: 
 
     age = keras.Input((2,), name="age")
     student = keras.Model({"age": age}, Private()(age))
-    with pytest.raises(ExportError, match="keras_file: loading it back failed"):
-        save_student(student, tmp_path / "student.keras")
-    assert list(tmp_path.iterdir()) == []
+    for apart in (True, False):
+        with pytest.raises(ExportError, match="keras_file: loading it back failed"):
+            save_student(student, tmp_path / "student.keras", apart=apart)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_probes_fit_every_kind_of_input() -> None:

@@ -60,6 +60,7 @@ ACCEPTED = [
     ("losses.interaction=0", "losses.message_consistency=0", "losses.state_consistency=0"),
     ("data.splits={train: 0.7, validation: 0.2, test: 0.1}",),
     ("data.splits={by: time, train: 0.7, validation: 0.1, test: 0.1}",),
+    ("data.splits={by: time, within: user, train: 0.7, validation: 0.1, test: 0.1}",),
     ("data.splits={train: 'all[:80%]', validation: 'all[80%:90%]+all[95%:]', test: 'all[90%:95%]'}",),
     ("data={source: tfds, name: a, path: d, splits: {train: 'train[:9]+train[20:]', validation: v, test: test}}",),
     ("data={source: image_folder, path: d}", "task.num_classes=3"),

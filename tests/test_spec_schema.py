@@ -22,6 +22,7 @@ WITHOUT_DEFAULT = {
     "data.path": "the source decides whether it has one",
     "data.teacher_cache.folder": "the machine decides where cached files lie",
     "data.splits.by": "only splits along a column have one",
+    "data.splits.within": "only splits along a column of each user, or the like, have one",
     "data.splits.train": "the three splits are told together",
     "data.splits.validation": "the three splits are told together",
     "data.splits.test": "the three splits are told together",

@@ -137,6 +137,18 @@ def test_a_teacher_that_has_seen_test_examples_is_noticed(tmp_path: Path) -> Non
     assert leaks(plan_runs(study(tmp_path, "axes: {method: [talking], seed: [0]}\n"))) == ()
 
 
+def test_a_teacher_whose_splits_are_within_no_user_is_noticed(tmp_path: Path) -> None:
+    rest = "axes: {method: [scratch, talking], seed: [0, 1, 2]}\n"
+    boundary = "{by: t, train: 0.8, validation: 0.1, test: 0.1}"
+    within = boundary.replace("by: t", "by: t, within: user")
+    assert leaks(plan_runs(study(tmp_path, rest, within))) == ()
+    planned = study(tmp_path, rest, within)
+    (tmp_path / "teacher.yaml").write_text(TEACHER.replace("SPLITS", boundary), "utf-8")
+    (found,) = leaks(plan_runs(planned))
+    assert found.startswith("data.splits: found splits unlike those of the teacher's spec")
+    assert found.endswith("(3 of 6 runs, such as talking, seed 0)")
+
+
 def test_the_studies_that_ship_are_sound(repository: Path) -> None:
     runs = plan_runs(load_study(repository / "specs/studies/digits_methods.yaml"))
     assert len(runs) == 30

@@ -36,7 +36,7 @@ from tdspec.study.table import tabulate
 from tdspec.study.trials import Trials
 
 SPACE = "{losses.interaction: {low: 0.01, high: 100, log: true}}"
-STAND_IN = str(Path(__file__).with_name("stand_in_training.py"))
+STAND_IN = "stand_in_training"
 
 
 def study_with(folder: Path, search: str, axes: str = "method: [scratch, talking], seed: [0, 1]") -> Study:
@@ -45,15 +45,15 @@ def study_with(folder: Path, search: str, axes: str = "method: [scratch, talking
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Trainings are stood in for; the overrides of each, and "--trial" where it is one."""
+    """Trainings are stood in for; the overrides of each, and its options."""
     called: list[tuple[str, ...]] = []
     start = children.start
 
     def noted(spec: str, overrides: Sequence[str], **options: Any) -> children.Child:
-        called.append((*overrides, *(["--trial"] if options.get("trial") else [])))
+        called.append((*overrides, *options["options"]))
         return start(spec, overrides, **options)
 
-    monkeypatch.setattr(children, "TRAIN", (sys.executable, STAND_IN))
+    monkeypatch.setattr(children, "PROGRAM", STAND_IN)
     monkeypatch.setattr(children, "start", noted)
     monkeypatch.setattr(teachers_first, "named_specs", lambda document: {})
     monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
@@ -206,7 +206,7 @@ from pathlib import Path
 from tdspec.study import children
 from test_study_searching import STAND_IN, searched
 from tdspec.study.study_file import load_study
-children.TRAIN = (sys.executable, STAND_IN)
+children.PROGRAM = STAND_IN
 searched(Path({folder!r}), load_study({study!r}), jobs=1)
 """
 

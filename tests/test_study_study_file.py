@@ -67,7 +67,8 @@ set: {seed: 3}
         "  hint: write ['scratch']",
         "5:9: error: axes.seed: found 0 a second time, expected it once",
         "6:17: error: axes.train.epochs: found an empty list, expected at least one value",
-        "7:1: error: epochs: found an unknown key, expected 'version', 'name', 'spec', 'axes', 'set' or 'search'",
+        "7:1: error: epochs: found an unknown key, expected 'version', 'name', 'spec', 'axes', 'set', 'average' or "
+        "'search'",
         "  hint: keys of the spec belong to axes, or to set",
         "8:7: error: set.seed: found seed in axes too, expected it once",
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from tdspec.data.images import Size
 from tdspec.data.labels import ClassNames, Labelled, Task, keep_labels, read_labels, unread_labels
 from tdspec.data.sources import open_source
 from tdspec.data.split import Examples, Split
-from tdspec.data.splits import fraction_rows, slice_rows, used_splits
+from tdspec.data.splits import fraction_rows, rows_within, slice_rows, used_splits
 from tdspec.data.table import Array, Source, Table
 from tdspec.data.text import encode_column
 from tdspec.data.tfds_source import TfdsSource
@@ -83,14 +84,14 @@ def open_splits(
         DataError: data are missing, a column does not exist, a value does not fit, or a split is empty.
     """
     task = Task(label, task_type, num_classes)
-    by = [splits.by] if splits.by is not None else []
+    along = _split_columns(splits)
     inputs = [column.source for column in columns]
-    wanted = {"task.label": [label], "data.where": list(where), "data.splits.by": by, "model input": inputs}
+    wanted = {"task.label": [label], "data.where": list(where), **along, "model input": inputs}
     opened = open_source(source, name, path, wanted, download=download)
     used = used_splits(splits, opened.own_splits)
     images = {column.name: opened.images(used, column.name) for column in columns if column.kind == "image"}
     plan = ImagePlanner(columns, images, resize_to, memory_limit)
-    others = [*where, *by, *(column.name for column in columns if column.kind not in ("image", "text"))]
+    others = [*where, *chain(*along.values()), *_plain(columns)]
     late = not others and labels_per_class == "all" and _labels_can_wait(opened, task)
     late = late and not plan.fits(sum(opened.own_splits[key] for key in used))
     table = opened.read(used, [] if late else list(dict.fromkeys([label, *others])))
@@ -105,10 +106,23 @@ def open_splits(
     return LoadedSplits(**made, fingerprint=_fingerprint(made), class_names=class_names)
 
 
+def _split_columns(splits: Splits) -> dict[str, list[str]]:
+    """The columns that the splits are made along, by the key that asks for them."""
+    named = {"data.splits.by": splits.by, "data.splits.within": splits.within}
+    return {key: [column] for key, column in named.items() if column is not None}
+
+
+def _plain(columns: Sequence[InputColumn]) -> list[str]:
+    """The columns that are read as they are, which images and texts are not."""
+    return [column.name for column in columns if column.kind not in ("image", "text")]
+
+
 def _rows(opened: Source, used: Sequence[str], table: Table, splits: Splits, seed: int) -> dict[str, Array]:
     if isinstance(splits.train, str):
         return slice_rows(splits, opened.own_splits, used)
     order = None if splits.by is None else sortable(table, splits.by)
+    if order is not None and splits.within is not None:
+        return rows_within(splits, order, sortable(table, splits.within))
     return fraction_rows(splits, table.num_rows, seed, order)
 
 

@@ -106,9 +106,7 @@ def fraction_rows(splits: Splits, num_rows: int, seed: int, order: Array | None)
         seed: draws the parts where there is no order.
         order: (num_rows,) values to sort by, the smallest go to train; equal values keep the order of the rows.
     """
-    fractions = [float(getattr(splits, part)) for part in PARTS]
-    if sum(fractions) > 1 + 1e-9:
-        raise DataError(f"the fractions of data.splits sum to {sum(fractions):g}, expected at most 1")
+    fractions = _fractions(splits)
     drawn = generator("split", seed).permutation(num_rows)
     sequence = drawn if order is None else np.argsort(order, kind="stable")
     stops = np.cumsum(share(fractions, num_rows))
@@ -118,6 +116,45 @@ def fraction_rows(splits: Splits, num_rows: int, seed: int, order: Array | None)
             message = f"the {part} split is empty: {fraction:g} of {num_rows:,} examples is less than one"
             raise DataError(message, f"raise data.splits.{part}")
     return rows
+
+
+def rows_within(splits: Splits, order: Array, groups: Array) -> dict[str, Array]:
+    """Rows of parts that are fractions of each group by itself.
+
+    A group with too few rows for all three parts goes to train with all of them.
+
+    Args:
+        splits: with three numbers.
+        order: (num_rows,) values to sort by in a group, as for `fraction_rows`.
+        groups: (num_rows,) values that are the same for the rows of a group.
+    """
+    fractions = _fractions(splits)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    sequence = np.lexsort((order, numbers))
+    counts = np.bincount(numbers)
+    # By size of a group: where its train, validation and test end.
+    stops = {int(count): np.cumsum(_share_or_train(fractions, int(count))) for count in np.unique(counts)}
+    ends = np.stack([stops[int(count)] for count in counts])
+    group = numbers[sequence]
+    place = np.arange(len(sequence)) - (np.cumsum(counts) - counts)[group]
+    part_of = (place[:, None] >= ends[group]).sum(axis=1)
+    rows = {part: np.sort(sequence[part_of == index]) for index, part in enumerate(PARTS)}
+    if not len(rows["test"]):
+        message = f"the validation and test splits are empty: no {splits.within} has enough examples for three parts"
+        raise DataError(f"{message} (the most is {counts.max():,})", "raise their fractions, or delete within")
+    return rows
+
+
+def _share_or_train(fractions: Sequence[float], total: int) -> list[int]:
+    counts = share(fractions, total)
+    return counts if all(counts) else [total, 0, 0]
+
+
+def _fractions(splits: Splits) -> list[float]:
+    fractions = [float(getattr(splits, part)) for part in PARTS]
+    if sum(fractions) > 1 + 1e-9:
+        raise DataError(f"the fractions of data.splits sum to {sum(fractions):g}, expected at most 1")
+    return fractions
 
 
 def share(fractions: Sequence[float], total: int) -> list[int]:

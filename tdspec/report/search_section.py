@@ -14,15 +14,21 @@ from tdspec.study.figures import MORE_IS_BETTER
 from tdspec.study.outcomes import Outcome, TrialRecord, in_one_sentence
 
 
-def search_section(outcomes: Sequence[Outcome]) -> list[str]:
-    """A section with a panel and a table for each search; none where there is none."""
+def search_section(outcomes: Sequence[Outcome], average: Sequence[str] = ()) -> list[str]:
+    """A section with a panel and a table for each search; none where there is none.
+
+    Args:
+        outcomes: of the searches.
+        average: axes whose values a trial is the mean over.
+    """
     if not outcomes:
         return []
     better = "higher" if MORE_IS_BETTER[outcomes[0].figure] else "lower"
+    over = "".join(f" and over {key}, where its values are not searched apart" for key in average)
     note = (
         "Each trial was judged by its best figure on validation, the mean over the seeds of the search, which are no "
-        f"seeds of the runs; the test split was not read. {better.capitalize()} is better; a diamond marks the chosen "
-        "trial. The first trial has the spec's own values, where the space holds them."
+        f"seeds of the runs{over}; the test split was not read. {better.capitalize()} is better; a diamond marks the "
+        "chosen trial. The first trial has the spec's own values, where the space holds them."
     )
     panels = [_panel(outcome) for outcome in outcomes if outcome.best is not None]
     parts: list[str] = [html.paragraph(note, "note"), html.panels(panels)]

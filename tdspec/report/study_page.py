@@ -15,7 +15,7 @@ from tdspec.report.search_section import search_section
 from tdspec.study.matrix import BASELINE, in_words
 from tdspec.study.results import Results, read_results
 from tdspec.study.table import Comparison, Table, tabulate
-from tdspec.study.table_text import cells, header, improvement_text
+from tdspec.study.table_text import cells, header, improvement_text, title_by_value
 
 SIGNIFICANT = 0.05
 
@@ -33,18 +33,35 @@ def study_page(folder: Path) -> str:
     table = tabulate(results)
     done = sum(1 for run in results.runs if run.figures)
     about = f"study · {done} of {len(results.runs)} runs are complete"
-    parts = [_answer(table), _figures(table), *search_section(results.search), _runs(results)]
+    parts = [
+        _answer(table),
+        _figures(table),
+        *_by_value(table),
+        *search_section(results.search, results.average),
+        _runs(results),
+    ]
     return html.page(table.study, about, parts)
 
 
 def _answer(table: Table) -> str:
-    lines = [html.paragraph(headline(table), "headline")]
+    return html.section("", html.paragraph(headline(table), "headline"), *_table(table), kind="answer")
+
+
+def _table(table: Table) -> Iterator[str]:
+    """The table with its notes."""
     if table.rows:
         first = len(table.axes)
         numbers = tuple(range(first, first + 7))
-        lines.append(html.table(header(table), [cells(table, row) for row in table.rows], numbers=numbers))
-    lines += [html.paragraph(note, "note") for note in table.notes]
-    return html.section("", *lines, kind="answer")
+        yield html.table(header(table), [cells(table, row) for row in table.rows], numbers=numbers)
+    for note in table.notes:
+        yield html.paragraph(note, "note")
+
+
+def _by_value(table: Table) -> list[str]:
+    """The averaged values by themselves, each run as a point."""
+    if table.by_value is None:
+        return []
+    return [html.section(title_by_value(table), *_table(table.by_value), *_plot(table.by_value, " by value"))]
 
 
 def headline(table: Table) -> str:
@@ -72,6 +89,12 @@ def _against(name: str, comparison: Comparison | None) -> Iterator[str]:
 
 
 def _figures(table: Table) -> str:
+    plot = list(_plot(table))
+    return html.section("Figures", *(plot or [html.paragraph("No run is complete yet.", "missing")]))
+
+
+def _plot(table: Table, what: str = "") -> Iterator[str]:
+    """Every seed of every row as a point; nothing before the first is complete."""
     groups = [
         Spot(
             in_words(row.settings) or "all",
@@ -83,9 +106,9 @@ def _figures(table: Table) -> str:
         if row.estimates
     ]
     if not groups:
-        return html.section("Figures", html.paragraph("No run is complete yet.", "missing"))
+        return
     caption = "Circles: one seed each. Diamonds: means, with their standard error where there are several seeds."
-    return html.section("Figures", html.figure(spots(f"test {table.figure}", groups), caption, "plot single"))
+    yield html.figure(spots(f"test {table.figure}{what}", groups), caption, "plot single")
 
 
 def _runs(results: Results) -> str:

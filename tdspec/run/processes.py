@@ -1,7 +1,7 @@
 """Processes that this one has started, and that must not outlive it.
 
 In: processes. Out: none that runs.
-Leaves out: starting them (`local_workers.py`, `study/children.py`).
+Leaves out: starting them (`local_workers.py`); those of a study (`study/children.py`).
 """
 
 from __future__ import annotations

@@ -68,12 +68,14 @@ class Options:
         finish: called with the best student before the run counts as complete; what it returns joins the record.
         stream: for progress and messages.
         measured: the splits that the best student is measured on.
+        events: whether TensorBoard's files are written.
     """
 
     root: Path
     finish: Finish
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     measured: tuple[str, ...] = ("validation", "test")
+    events: bool = True
 
 
 class Interrupted(KeyboardInterrupt):
@@ -256,7 +258,8 @@ def _run(run: Run, options: Options, steps: int) -> None:
     watches: list[keras.callbacks.Callback] = [TeacherWeights(distiller)]
     watches += [] if watched is None else [TermWatch(distiller, *watched, progress.say)]
     # A watch adds to the figures of an epoch, for the record and the events behind it.
-    recorders = [Recorder(run.folder, run.compiled, checkpoints), TensorBoardWriter(run.folder.tensorboard)]
+    recorders: list[Recorder | TensorBoardWriter] = [Recorder(run.folder, run.compiled, checkpoints)]
+    recorders += [TensorBoardWriter(run.folder.tensorboard)] if options.events else []
     recorders = recorders if run.team.is_chief else []
     if first_epoch < spec.train.epochs:
         _fit(run, first_epoch, [progress, *watches, *recorders])

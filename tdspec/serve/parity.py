@@ -112,6 +112,16 @@ def check_features(features: Arrays, expected: Mapping[str, tuple[list[int | Non
             raise ValueError(f"input '{name}' takes {dtype} {shape}, examples are {value.dtype.name} {value.shape}")
 
 
+def answers_of(run: Runner, examples: Arrays) -> dict[str, np.ndarray]:
+    """What is answered to the first example alone ("one.NAME") and to all of them ("all.NAME")."""
+    batches = {"one": {name: value[:1] for name, value in examples.items()}, "all": examples}
+    return {
+        f"{batch}.{name}": np.asarray(value)
+        for batch, features in batches.items()
+        for name, value in run(features).items()
+    }
+
+
 def main(arguments: list[str]) -> None:
     """Answer the examples with an artefact."""
     format_name, artefact, examples_path, answers_path = arguments
@@ -119,13 +129,7 @@ def main(arguments: list[str]) -> None:
         sys.modules[module] = None  # type: ignore[assignment]
     with np.load(examples_path) as archive:
         examples = {name: archive[name] for name in archive.files}
-    run = LOADERS[format_name](artefact)
-    batches = {"one": {name: value[:1] for name, value in examples.items()}, "all": examples}
-    answers = {
-        f"{batch}.{name}": np.asarray(value)
-        for batch, features in batches.items()
-        for name, value in run(features).items()
-    }
+    answers = answers_of(LOADERS[format_name](artefact), examples)
     np.savez(answers_path, **answers)  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
 """The trained student as a `.keras` file that anyone with Keras loads, and that holds the student alone.
 
 In: the student (a functional Keras model). Out: the file, in place only after plain `keras.models.load_model` in safe
-mode, in a process without tdspec, gave a model that predicts the same.
+mode, in a process without tdspec (or in this one, where that is enough), gave a model that predicts the same.
 Leaves out: the optimizer's state (`run/checkpoints.py`) and formats for serving (`export.py`).
 """
 
@@ -18,18 +18,20 @@ import numpy as np
 from tdspec.errors import ExportError
 from tdspec.serve import process, publish
 from tdspec.serve.export import compare, student_answers, tolerance
+from tdspec.serve.parity import answers_of, load_keras_file
 
 NUM_PROBES = 4
 OPEN_SIZE = 64  # stands for a size the model leaves open, such as an image's height
 WEIGHTS_MEMBER = "model.weights.h5"
 
 
-def save_student(student: keras.Model, path: Path) -> float:
-    """Write the student, load it back elsewhere, and put it in place.
+def save_student(student: keras.Model, path: Path, *, apart: bool = True) -> float:
+    """Write the student, load it back, and put it in place.
 
     Args:
         student: functional model with named inputs and one output.
         path: ends in `.keras`; an older file is replaced.
+        apart: load it in a process without tdspec; that takes seconds, which a run that is measured alone saves.
 
     Returns:
         Largest |loaded - student| over probing inputs, batches of one and of four.
@@ -45,9 +47,18 @@ def save_student(student: keras.Model, path: Path) -> float:
         file = work / path.name
         student.save(file)
         _check_size(student, file)
-        difference = compare("keras_file", expected, process.answers("keras_file", file, questions), tolerance(student))
+        answers = process.answers("keras_file", file, questions) if apart else _answers_here(file, questions)
+        difference = compare("keras_file", expected, answers, tolerance(student))
         publish.publish(file, path)
     return difference
+
+
+def _answers_here(file: Path, questions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    try:
+        with keras.device("cpu:0"):
+            return answers_of(load_keras_file(str(file)), questions)
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"keras_file: loading it back failed: {str(error).splitlines()[0][:400]}") from error
 
 
 def check_alone(student: keras.Model) -> None:

@@ -44,12 +44,26 @@ def _splits_alike(facts: Facts) -> Iterator[Problem]:
         numbers = [part for part in PARTS if part not in texts]
         message = f"found text ({', '.join(texts)}) and numbers ({', '.join(numbers)}), expected three of one kind"
         yield Problem(path, "splits", message, at_key=True)
-    elif texts and "by" in splits:
-        message = f"found {quoted(splits['by'])} beside slices, expected it only beside fractions"
-        yield Problem((*path, "by"), "splits", message, "delete it, or write fractions such as train: 0.8")
-    elif not texts and sum(splits[part] for part in PARTS) > 1 + TOLERANCE:
+    elif texts:
+        for key in ("by", "within"):
+            if key in splits:
+                message = f"found {quoted(splits[key])} beside slices, expected it only beside fractions"
+                yield Problem((*path, key), "splits", message, "delete it, or write fractions such as train: 0.8")
+    elif sum(splits[part] for part in PARTS) > 1 + TOLERANCE:
         total = sum(splits[part] for part in PARTS)
         yield Problem(path, "splits", f"found fractions that sum to {total:.6g}, expected at most 1", at_key=True)
+
+
+def _within(facts: Facts) -> Iterator[Problem]:
+    splits = facts.values["data"]["splits"]
+    path = ("data", "splits", "within")
+    if "within" not in splits or any(isinstance(splits[part], str) for part in PARTS):
+        return
+    if "by" not in splits:
+        message = f"found {quoted(splits['within'])} without by, expected the column whose order splits beside it"
+        yield Problem(path, "splits", message, "write by: with a column such as a time stamp")
+    elif splits["by"] == splits["within"]:
+        yield Problem(path, "splits", f"found {quoted(splits['within'])}, the column of by, expected another")
 
 
 def _slices_readable(facts: Facts) -> Iterator[Problem]:
@@ -136,6 +150,7 @@ def _teacher_split_alike(facts: Facts) -> Iterator[Problem]:
 DATA_CHECKS: tuple[Check, ...] = (
     Check(("data",), _source_keys),
     Check(("data",), _splits_alike),
+    Check(("data",), _within),
     Check(("data",), _slices_readable),
     Check(("data",), _splits_apart),
     Check(("data", "method", "teacher", "seed"), _teacher_split_alike),

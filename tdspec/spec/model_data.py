@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Splits:
-    """Exactly three parts, all slices or all fractions; `by` is a column, or None."""
+    """Exactly three parts, all slices or all fractions; `by` and `within` are columns, or None."""
 
     by: str | None
+    within: str | None
     train: str | float
     validation: str | float
     test: str | float

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,6 +108,11 @@ def effective(study: Study, settings: Mapping[str, Any]) -> dict[str, Any]:
 def as_key(settings: Mapping[str, Any]) -> str:
     """Settings as text that is the same for equal settings."""
     return json.dumps(settings, sort_keys=True, ensure_ascii=False)
+
+
+def without(key: str, names: Collection[str]) -> str:
+    """Settings as text, without some axes."""
+    return as_key({name: value for name, value in json.loads(key).items() if name not in names})
 
 
 def in_words(settings: Mapping[str, Any]) -> str:

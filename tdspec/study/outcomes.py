@@ -26,7 +26,7 @@ class TrialRecord:
         values: by key path.
         state: "complete", "pruned", "failed" or "running".
         value: the mean figure on validation, None where it is not complete.
-        figures: that of each seed.
+        figures: that of each of its runs.
         seconds: how long it took, None while it is running.
         error: what made it fail, or "".
     """

@@ -7,6 +7,7 @@ Leaves out: the trials (`trials.py`), running them (`searching.py`).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,22 @@ PlaceOf = Callable[[str], Place]
 
 
 @dataclass(frozen=True)
+class Task:
+    """One of the runs that a trial has for every seed: those of all averaged values.
+
+    Attributes:
+        name: for folders; "" where nothing is averaged.
+        overrides: "key=value" texts of its averaged values.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+ONE_TASK = (Task("", ()),)
+
+
+@dataclass(frozen=True)
 class Quest:
     """What is searched with one budget.
 
@@ -48,6 +65,7 @@ class Quest:
         start: values of the first trial; a key that is not there is proposed.
         figure: the name of the figure, which is read on validation.
         documents: specs that stand for all trials.
+        tasks: a trial is judged by the mean over them, and over its seeds.
     """
 
     name: str
@@ -59,21 +77,30 @@ class Quest:
     start: Mapping[str, Any]
     figure: str
     documents: tuple[Document, ...]
+    tasks: tuple[Task, ...]
 
-    def overrides_with(self, values: Mapping[str, Any], seed: int) -> tuple[str, ...]:
-        """The override texts of a trial with one of its seeds."""
+    def overrides_with(self, values: Mapping[str, Any], task: Task, seed: int) -> tuple[str, ...]:
+        """The override texts of a trial at one of its tasks, with one of its seeds."""
         proposed = tuple(override(self.folder, key, value) for key, value in values.items())
-        return (*self.overrides, *proposed, f"seed={seed}")
+        return (*self.overrides, *task.overrides, *proposed, f"seed={seed}")
 
 
 def make_quest(
-    name: str, spec: str, overrides: tuple[str, ...], space: Space, search: Search, *, folder: str, place_of: PlaceOf
+    name: str,
+    spec: str,
+    overrides: tuple[str, ...],
+    space: Space,
+    search: Search,
+    *,
+    folder: str,
+    place_of: PlaceOf,
+    tasks: tuple[Task, ...] = ONE_TASK,
 ) -> Quest:
     """A quest, once values from all of its space make valid specs.
 
     Args:
         name: for people.
-        spec, overrides, space, folder: as in `Quest`.
+        spec, overrides, space, folder, tasks: as in `Quest`.
         search: how it is searched.
         place_of: where a key of the space is written.
 
@@ -89,16 +116,19 @@ def make_quest(
     start = start_of(space, document.values)
     content: list[Any] = [document.sha256, {key: [type(item).__name__, asdict(item)] for key, item in space.items()}]
     content += [search.seeds, search.sampler, search.sampler_seed, search.pruner]
+    content += [task.overrides for task in tasks if task.overrides]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     quest_id = f"{slug({METHOD: name})}_{digest}"
     figure = FIGURES[document.spec.task.type]
-    quest = Quest(name, quest_id, spec, overrides, folder, space, start, figure, (document,))
+    quest = Quest(name, quest_id, spec, overrides, folder, space, start, figure, (document,), tasks)
     return replace(quest, documents=(document, *_documents(quest, search.seeds[0], place_of)))
 
 
 def _documents(quest: Quest, seed: int, place_of: PlaceOf) -> Iterator[Document]:
-    """A spec for each value that stands for a part of the space, the other keys as in the spec."""
+    """A spec for each task, and for each value that stands for a part of the space, the other keys as in the spec."""
     problems: list[Diagnostic] = []
+    for task in quest.tasks:
+        yield load(quest.spec, (*quest.overrides, *task.overrides, f"seed={seed}"))
     for key, dimension in quest.space.items():
         for value in dimension.examples():
             text = override(quest.folder, key, value)
@@ -138,6 +168,7 @@ def plan_quests(study: Study, search: Search) -> dict[str, Quest]:
                 search,
                 folder=study.folder,
                 place_of=_places(study, group[METHOD]),
+                tasks=_tasks(study, search, group[METHOD]),
             )
     return quests
 
@@ -161,6 +192,18 @@ def search_leaks(document: Document) -> tuple[str, ...]:
 def _group(study: Study, search: Search, settings: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in settings.items() if key in search.per}
     return {METHOD: method_of(study, settings), **kept}
+
+
+def _tasks(study: Study, search: Search, method: str) -> tuple[Task, ...]:
+    """Every combination of the averaged values that a method reads and that are not searched for separately."""
+    keys = [key for key in study.average if key not in search.per and not is_ignored(method, key)]
+    found: list[Task] = []
+    for values in itertools.product(*(study.axes[key] for key in keys)):
+        settings = dict(zip(keys, values, strict=True))
+        # a number, since the words of different values may be the same in a folder's name
+        name = f"{len(found)}_{slug(settings)}" if keys else ""
+        found.append(Task(name, tuple(override(study.folder, key, value) for key, value in settings.items())))
+    return tuple(found)
 
 
 def _unknown_methods(search: Search, methods: tuple[str, ...]) -> Iterator[Problem]:

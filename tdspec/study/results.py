@@ -57,6 +57,7 @@ class Results:
     Attributes:
         name: of the study.
         axes: the key paths that vary, but for the seed.
+        average: those whose values are one task together.
         figure: the name of the task's figure, or None before the first run is complete.
         warnings: what is doubtful about the whole.
         search: what was chosen before the runs.
@@ -65,6 +66,7 @@ class Results:
 
     name: str
     axes: tuple[str, ...]
+    average: tuple[str, ...]
     figure: str | None
     warnings: tuple[str, ...]
     search: tuple[Outcome, ...]
@@ -101,7 +103,7 @@ def write_plan(folder: Path, study: Study, runs: Sequence[StudyRun], warnings: S
         for run in runs
     ]
     about: dict[str, Any] = {"name": study.name, "axes": list(study.axes), "warnings": [*leaks(runs), *warnings]}
-    about["search"] = study.search is not None
+    about |= {"average": list(study.average), "search": study.search is not None}
     write_json(folder / MANIFEST, {**about, "runs": planned})
 
 
@@ -123,7 +125,9 @@ def read_results(folder: Path) -> Results:
     runs = tuple(_result(run, order, record, figure) for run, record in zip(plan["runs"], records, strict=True))
     axes = tuple(key for key in order if key != REPETITION)
     search = read_outcomes(folder) if plan["search"] else ()
-    return Results(plan["name"], axes, figure, tuple(plan["warnings"]), search, runs)
+    # a plan of a former version has no averages
+    average = tuple(plan.get("average", ()))
+    return Results(plan["name"], axes, average, figure, tuple(plan["warnings"]), search, runs)
 
 
 def is_complete(folder: Path, run: StudyRun) -> bool:

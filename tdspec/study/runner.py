@@ -106,9 +106,11 @@ def _searched(
 
 
 def write_table(folder: Path, table: Table) -> None:
-    """Write the table as JSON, CSV and Markdown."""
+    """Write the table as JSON, CSV and Markdown; the CSV of averaged values by themselves is a file of its own."""
     run_dir.write_json(folder / "table.json", as_data(table))
     run_dir.write_text(folder / "table.csv", as_csv(table))
+    if table.by_value is not None:
+        run_dir.write_text(folder / "table_by_value.csv", as_csv(table.by_value))
     run_dir.write_text(folder / "table.md", f"# {table.study}\n\n{as_markdown(table)}")
 
 
@@ -132,7 +134,7 @@ def _train_runs(
                 else:
                     running[run.id] = _start(folder, study, run, root)
             time.sleep(SECONDS_BETWEEN_LOOKS)
-            for run_id in [key for key, child in running.items() if child.process.poll() is not None]:
+            for run_id in [key for key, child in running.items() if child.has_ended()]:
                 child, run = running.pop(run_id), by_id[run_id]
                 outcome = _outcome(folder, run, child)
                 if outcome.startswith("failed"):
@@ -151,7 +153,7 @@ def _start(folder: Path, study: Study, run: StudyRun, root: Path) -> Child:
     if not where.record.is_file():
         run_dir.create(root, run.document.spec.name, run.document.spec.seed, where.path)
     log = folder / "logs" / f"{run.id}.log"
-    return children.start(study.spec, run.overrides, run=where.path, root=root, log=log)
+    return children.start(study.spec, run.overrides, run=where.path, root=root, log=log, options=["--bare"])
 
 
 def _outcome(folder: Path, run: StudyRun, child: Child) -> str:

@@ -6,6 +6,7 @@ Leaves out: proposing (`trials.py`), the runs that follow (`runner.py`), trainin
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import socket
 import time
@@ -24,7 +25,7 @@ from tdspec.study.children import Child
 from tdspec.study.figures import MORE_IS_BETTER, VALIDATION
 from tdspec.study.outcomes import RECORD, Outcome, TrialRecord, values_in_words
 from tdspec.study.progress import StudyProgress
-from tdspec.study.quests import Quest
+from tdspec.study.quests import Quest, Task
 from tdspec.study.study_file import Search
 from tdspec.study.trials import Trial, Trials, open_storage
 
@@ -34,12 +35,12 @@ SECONDS_BETWEEN_LOOKS_AT_OTHERS = 10.0
 
 @dataclass
 class _Job:
-    """A trial that runs: the seed at hand, the figures of those before it, epochs that were reported."""
+    """A trial at work: the runs it consists of, the figures of those that are complete, epochs that were reported."""
 
     quest: Quest
     trial: Trial
-    seed_index: int
-    figures: tuple[float, ...]
+    runs: tuple[tuple[int, Task], ...]
+    figures: tuple[float, ...] = ()
     reported: int = 0
 
 
@@ -98,7 +99,7 @@ class _Searcher:
             while self._fill(unfinished, jobs, progress) or self._others(progress):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 self._watch()
-                for key in [key for key, child in self._children.items() if child.process.poll() is not None]:
+                for key in [key for key, child in self._children.items() if child.has_ended()]:
                     self._ended(key, progress)
         return self._write()
 
@@ -115,7 +116,7 @@ class _Searcher:
                 quest = min(open_quests, key=lambda quest: sum(job.quest is quest for job in self._jobs.values()))
                 trial = self._trials[quest.id].ask()
             key = f"{quest.id}/{trial.number:04d}"
-            self._jobs[key] = _Job(quest, trial, 0, ())
+            self._jobs[key] = _Job(quest, trial, tuple(itertools.product(self._search.seeds, quest.tasks)))
             self._started[key] = time.perf_counter()
             self._advance(key, progress)
         return bool(self._children)
@@ -139,21 +140,22 @@ class _Searcher:
 
     def _run_of(self, key: str) -> RunFolder:
         job = self._jobs[key]
-        return RunFolder(self._folder / "trials" / key / f"seed-{self._search.seeds[job.seed_index]}")
+        seed, task = job.runs[len(job.figures)]
+        return RunFolder(self._folder / "trials" / key / f"seed-{seed}{task.name and '_'}{task.name}")
 
     def _advance(self, key: str, progress: StudyProgress) -> None:
-        """Go on with a trial: its next seed that has no figure yet, or its end."""
+        """Go on with a trial: its next run that has no figure yet, or its end."""
         job = self._jobs[key]
-        while job.seed_index < len(self._search.seeds):
+        while len(job.figures) < len(job.runs):
             run = self._run_of(key)
-            overrides = job.quest.overrides_with(job.trial.values, self._search.seeds[job.seed_index])
+            seed, task = job.runs[len(job.figures)]
+            overrides = job.quest.overrides_with(job.trial.values, task, seed)
             record = _record_of(run, load(job.quest.spec, overrides).sha256)
             if record["status"] != COMPLETE:
                 self._start(key, run, overrides)
                 return
             _drop_checkpoints(run)
             job.figures += (float(record["metrics"]["validation"][job.quest.figure]),)
-            job.seed_index += 1
         self._trials[job.quest.id].tell(job.trial.number, job.figures)
         mean = sum(job.figures) / len(job.figures)
         self._finish(key, f"validation {job.quest.figure} {mean:.4f}", progress)
@@ -163,7 +165,7 @@ class _Searcher:
         if not run.record.is_file():
             run_dir.create(self._root, job.quest.documents[0].spec.name, job.trial.number, run.path)
         log = self._folder / "logs" / f"trial_{key.replace('/', '_')}_{run.path.name}.log"
-        child = children.start(job.quest.spec, overrides, run=run.path, root=self._root, log=log, trial=True)
+        child = children.start(job.quest.spec, overrides, run=run.path, root=self._root, log=log, options=["--trial"])
         self._children[key] = child
 
     def _watch(self) -> None:
@@ -172,7 +174,7 @@ class _Searcher:
             return
         for key in list(self._children):
             job = self._jobs[key]
-            if job.seed_index:
+            if job.figures:
                 continue
             rows = run_dir.read_metrics(self._run_of(key))[job.reported :]
             for row in rows:

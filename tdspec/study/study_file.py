@@ -16,7 +16,7 @@ from tdspec.errors import SpecError, UsageError
 from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.source import Source, plain_data
-from tdspec.spec.words import found
+from tdspec.spec.words import did_you_mean, found, quoted, similar
 from tdspec.study.space import Space, read_space, space_problems
 from tdspec.study.study_schema import filled, study_schema, violations
 
@@ -57,6 +57,7 @@ class Study:
         axes: by key path of the spec, the values it takes, in the order they were written; of `variants`, the names.
         variants: by name, what a variant sets.
         settings: by key path, what all runs have otherwise than the spec.
+        average: axes whose values are one task together.
         search: how hyper-parameters are chosen, or None.
         source: the places of the text.
     """
@@ -66,6 +67,7 @@ class Study:
     axes: Mapping[str, tuple[Any, ...]]
     variants: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
+    average: tuple[str, ...]
     search: Search | None
     source: Source
 
@@ -89,7 +91,8 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     if not isinstance(root.value, dict):
         raise fatal(root.place, "value", f"found {found(plain_data(root))}, expected a study: a mapping")
     source, values = Source(file, root), plain_data(root)
-    problems = [*violations(values, study_schema()), *_both_ways(values), *_search_problems(values)]
+    own = (*_both_ways(values), *_not_averaged(values), *_search_problems(values))
+    problems = [*violations(values, study_schema()), *own]
     diagnostics = (*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems)))
     if has_error(diagnostics):
         raise SpecError(tuple(sorted(diagnostics, key=lambda item: item.place)))
@@ -101,6 +104,7 @@ def load_study(path: str | os.PathLike[str]) -> Study:
         axes={key: tuple(items) for key, items in values["axes"].items()},
         variants=values["axes"].get(VARIANTS, {}),
         settings=whole["set"],
+        average=tuple(whole["average"]),
         search=_search(whole["search"]) if "search" in whole else None,
         source=source,
     )
@@ -143,11 +147,24 @@ def _both_ways(values: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(path, "choice", f"found {key} in axes too, expected it once", at_key=True)
 
 
+def _not_averaged(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is no axis has no mean; seeds have one anyway, and methods are what is compared."""
+    known = [key for key in _mapping(values.get("axes")) if key not in {REPETITION, METHOD, VARIANTS}]
+    for index, key in enumerate(_sequence(values.get("average"))):
+        if key not in known:
+            message = f"found {quoted(key)}, expected one of the axes but {METHOD}, {REPETITION} and {VARIANTS}"
+            yield Problem(("average", index), "value", message, did_you_mean(similar(str(key), known)))
+
+
 def _search_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
     """Spaces that cannot be searched, axes that are none, and seeds that are the study's own."""
     search, axes = _mapping(values.get("search")), _mapping(values.get("axes"))
     for method, space in _mapping(search.get("space")).items():
         yield from space_problems(space, ("search", "space", method))
+        for key in _mapping(space):
+            if key in _sequence(values.get("average")):
+                message = "found a key that is averaged over, expected one that is the same for all of its values"
+                yield Problem(("search", "space", method, key), "choice", message, at_key=True)
     own = axes.get(REPETITION)
     for index, seed in enumerate(_sequence(search.get("seeds"))):
         if seed in _sequence(own):

@@ -6,10 +6,11 @@ Leaves out: the table as text (`table_text.py`), the HTML page (`report/study_pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tdspec.study.averages import averaged
 from tdspec.study.figures import MORE_IS_BETTER
 from tdspec.study.matrix import in_words
 from tdspec.study.outcomes import in_one_sentence
@@ -52,7 +53,7 @@ class Row:
         estimates: by split, their mean; empty where no run is complete.
         over_scratch: beside the same without a teacher; None where there is none.
         rival: beside the row of another method whose test mean is the best (of all other rows, where the study has one
-            method); None where there is none.
+            method), among rows of the same averaged value; None where there is none.
     """
 
     settings: Mapping[str, Any]
@@ -80,6 +81,8 @@ class Table:
         rows: a row for each combination.
         chosen: the row with the best mean on validation, or None.
         notes: sentences about how to read it.
+        average: axes that each figure is the mean over.
+        by_value: the same with a row for each value of these; None where nothing is averaged.
     """
 
     study: str
@@ -88,10 +91,30 @@ class Table:
     rows: tuple[Row, ...]
     chosen: Row | None
     notes: tuple[str, ...]
+    average: tuple[str, ...]
+    by_value: Table | None
 
 
 def tabulate(results: Results) -> Table:
     """The table of what is complete so far."""
+    if not results.average:
+        rows = _rows(results)
+        chosen = _chosen(rows, results.figure)
+        return _table(results, rows, chosen, _notes(results, rows, chosen))
+    apart = _rows(results)
+    by_value = _table(results, apart, None, _notes_by_value(results, apart))
+    together = averaged(results)
+    rows = _rows(together)
+    chosen = _chosen(rows, results.figure)
+    notes = _notes(together, rows, chosen)
+    return replace(_table(together, rows, chosen, notes), average=results.average, by_value=by_value)
+
+
+def _table(results: Results, rows: tuple[Row, ...], chosen: Row | None, notes: tuple[str, ...]) -> Table:
+    return Table(results.name, results.axes, results.figure, rows, chosen, notes, (), None)
+
+
+def _rows(results: Results) -> tuple[Row, ...]:
     cells: dict[str, list[Result]] = {}
     for run in results.runs:
         cells.setdefault(run.cell, []).append(run)
@@ -100,10 +123,8 @@ def tabulate(results: Results) -> Table:
         more = MORE_IS_BETTER[results.figure]
         baselines = {cell: runs[0].baseline for cell, runs in cells.items()}
         rows = _beside_scratch(rows, baselines, more)
-        rows = _beside_rivals(rows, more)
-    found = tuple(rows.values())
-    chosen = _chosen(found, results.figure)
-    return Table(results.name, results.axes, results.figure, found, chosen, _notes(results, found, chosen))
+        rows = _beside_rivals(rows, results.average, more)
+    return tuple(rows.values())
 
 
 def _row(runs: Sequence[Result]) -> Row:
@@ -144,15 +165,18 @@ def _beside_scratch(rows: Mapping[str, Row], baselines: Mapping[str, str | None]
     return {cell: replace(row, over_scratch=with_p.get(cell)) for cell, row in rows.items()}
 
 
-def _beside_rivals(rows: Mapping[str, Row], more: bool) -> dict[str, Row]:
-    """Each row beside the best of another method; a pair that meets both ways is one test."""
+def _beside_rivals(rows: Mapping[str, Row], tasks: Sequence[str], more: bool) -> dict[str, Row]:
+    """Each row beside the best of another method at the same task; a pair that meets both ways is one test."""
     one_method = len({row.method for row in rows.values()}) == 1
     found: dict[str, tuple[frozenset[str], Comparison]] = {}
     for cell, row in rows.items():
         others = {
             key: other.estimates["test"].value
             for key, other in rows.items()
-            if key != cell and other.estimates and (one_method or other.method != row.method)
+            if key != cell
+            and other.estimates
+            and (one_method or other.method != row.method)
+            and _is_one_task(row.settings, other.settings, tasks)
         }
         best = (max if more else min)(others, key=others.__getitem__, default=None)
         comparison = None if best is None else _compared(row, rows[best], more)
@@ -162,6 +186,11 @@ def _beside_rivals(rows: Mapping[str, Row], more: bool) -> dict[str, Row]:
     adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
     with_p = {cell: replace(comparison, adjusted_p_value=adjusted[pair]) for cell, (pair, comparison) in found.items()}
     return {cell: replace(row, rival=with_p.get(cell)) for cell, row in rows.items()}
+
+
+def _is_one_task(own: Mapping[str, Any], other: Mapping[str, Any], tasks: Sequence[str]) -> bool:
+    """Whether two rows have the same averaged values, as far as their methods read them."""
+    return all(own[key] == other[key] for key in tasks if key in own and key in other)
 
 
 def _chosen(rows: Sequence[Row], figure: str | None) -> Row | None:
@@ -181,6 +210,8 @@ def _notes(results: Results, rows: Sequence[Row], chosen: Row | None) -> tuple[s
         f"Means over seeds ± standard error; {better} {results.figure} is better. "
         "The test split was read once a run, after the best epoch was chosen on validation."
     ]
+    if results.average:
+        notes.append(f"A figure of a seed is the mean over {' and '.join(results.average)}, where all are complete.")
     notes += [in_one_sentence(outcome) for outcome in results.search]
     if chosen is not None:
         notes.append(f"Best on validation: {in_words(chosen.settings)}.")
@@ -199,6 +230,17 @@ def _notes(results: Results, rows: Sequence[Row], chosen: Row | None) -> tuple[s
         )
     if any(len(row.seeds) == 1 for row in rows):
         notes.append("Where there is one seed, no error can be given: a difference may be chance.")
-    missing = [run for run in results.runs if not run.figures]
-    notes += [f"Not complete: {in_words(run.settings)} ({run.error or run.status})." for run in missing]
-    return (*notes, *(f"Warning: {warning}." for warning in results.warnings))
+    return (*notes, *_missing(results), *(f"Warning: {warning}." for warning in results.warnings))
+
+
+def _notes_by_value(results: Results, rows: Sequence[Row]) -> tuple[str, ...]:
+    notes = [f"Each value of {' and '.join(results.average)} by itself, beside rows of the same value."]
+    if any(row.rival for row in rows):
+        notes.append("p is adjusted by Holm for all comparisons of its kind in this table.")
+    return (*notes, *_missing(results))
+
+
+def _missing(results: Results) -> Iterator[str]:
+    for run in results.runs:
+        if not run.figures:
+            yield f"Not complete: {in_words(run.settings)} ({run.error or run.status})."

@@ -75,6 +75,8 @@ def as_data(table: Table) -> dict[str, Any]:
         "rows": [_row_data(row) for row in table.rows],
         "chosen_on_validation": None if table.chosen is None else dict(table.chosen.settings),
         "notes": list(table.notes),
+        "average": list(table.average),
+        "by_value": None if table.by_value is None else as_data(table.by_value),
     }
 
 
@@ -134,13 +136,19 @@ def _numbers(comparison: Comparison | None) -> list[float | None]:
     return [*estimate, comparison.pairs, comparison.p_value, comparison.adjusted_p_value]
 
 
+def title_by_value(table: Table) -> str:
+    """The title of the table that keeps averaged values apart."""
+    return f"By {' and '.join(table.average)}"
+
+
 def as_markdown(table: Table) -> str:
-    """The table for people, in columns of equal width, with its notes."""
+    """The table for people, in columns of equal width, with its notes; below it the one that keeps values apart."""
     lines = [header(table), *(cells(table, row) for row in table.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     texts = [_markdown_line([cell.ljust(width) for cell, width in zip(line, widths, strict=True)]) for line in lines]
     texts.insert(1, _markdown_line(["-" * width for width in widths]))
-    return "\n".join([*texts, "", *(f"- {note}" for note in table.notes)]) + "\n"
+    text = "\n".join([*texts, "", *(f"- {note}" for note in table.notes)]) + "\n"
+    return text if table.by_value is None else f"{text}\n## {title_by_value(table)}\n\n{as_markdown(table.by_value)}"
 
 
 def _markdown_line(parts: Sequence[str]) -> str:

@@ -46,7 +46,7 @@ def _train(teacher: Document, log: Path, root: Path, stream: TextIO) -> None:
     run = _begun(teacher, root) or run_dir.create(root, name, teacher.spec.seed, None)
     child = children.start(teacher.source.file, (), run=run.path, root=root, log=log)
     with children.ended_at_exit({name: child}):
-        child.process.wait()
+        child.wait()
     if trained_run(teacher, root) is None:
         raise RunError(f"'{name}' could not be trained: {children.why_failed(child)}", f"its log is {log}")
 

@@ -140,7 +140,7 @@ class Trials:
         return trial.should_prune()
 
     def tell(self, number: int, figures: tuple[float, ...]) -> None:
-        """A trial is complete, with a figure for each seed."""
+        """A trial is complete, with a figure for each of its runs."""
         self._trial(number).set_user_attr(FIGURES, list(figures))
         self._study.tell(number, sum(figures) / len(figures))
 
