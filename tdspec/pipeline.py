@@ -29,6 +29,7 @@ from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
 from tdspec.run.teacher_cache import files_of, with_states
 from tdspec.run.teacher_check import fit_head
+from tdspec.run.teacher_keys import folder_of_checks
 from tdspec.run.teachers import is_of, named_specs
 from tdspec.run.team import Team, team_of
 from tdspec.serve.export import TARGETS, Artefact, export_student
@@ -283,7 +284,7 @@ def cache_states(document: Document, root: Path) -> StateFiles:
         splits = open_data(compiled, download=True)
         with tempfile.TemporaryDirectory() as name:
             # The same probe as `train` will fit, whose predictions are kept too.
-            fit_head(compiled, splits, Path(name))
+            fit_head(compiled, splits, Path(name), folder_of_checks(root))
         files = files_of(with_states(compiled, splits, options.stream))
     if files is None:
         message = f"found a cache, expected none: no term of method '{document.spec.method}' needs it"

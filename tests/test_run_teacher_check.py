@@ -14,7 +14,7 @@ from preflight_support import opened, options, printed, write
 from run_support import write_spec
 
 from tdspec.errors import RunError
-from tdspec.run import run_dir
+from tdspec.run import run_dir, teacher_check
 from tdspec.run.linear import Fitted
 from tdspec.run.probe import sampled
 from tdspec.run.run_dir import RunFolder, read_record
@@ -110,7 +110,7 @@ def test_a_fitted_head_predicts_is_stored_and_comes_back(good_teacher: Path, tmp
     document = load(write(tmp_path, tmp_path / "features.keras", method="logit", teacher={"head": "probe"}))
     compiled, splits, _ = opened(document)
     assert compiled.teacher is not None
-    said = fit_head(compiled, splits, tmp_path)
+    said = fit_head(compiled, splits, tmp_path, tmp_path / "checks")
     assert said == {"strength": said["strength"], "features": 32} and (tmp_path / "teacher_probe.npz").is_file()
     figure = teacher_figure(compiled, splits)
     assert figure is not None and figure.by == "probe" and figure.value > 0.8
@@ -118,12 +118,65 @@ def test_a_fitted_head_predicts_is_stored_and_comes_back(good_teacher: Path, tmp
     other, _, _ = opened(document)
     assert other.teacher is not None
     # What is stored is loaded, whatever the splits are now.
-    fit_head(other, dataclasses.replace(splits, train=sampled(splits.train, 50, 0)), tmp_path)
+    fit_head(other, dataclasses.replace(splits, train=sampled(splits.train, 50, 0)), tmp_path, tmp_path / "checks")
     again = other.teacher.whole.model.get_layer("prediction").get_weights()
     assert all(np.array_equal(first, second) for first, second in zip(weights, again, strict=True))
     run_dir.write_bytes(tmp_path / "teacher_probe.npz", b"cut short")
     with pytest.raises(RunError, match="is damaged"):
-        fit_head(other, splits, tmp_path)
+        fit_head(other, splits, tmp_path, tmp_path / "checks")
+
+
+def test_runs_with_the_same_teacher_and_examples_share_what_is_found_out(
+    good_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headless = keras.models.load_model(good_teacher)
+    keras.Model(headless.input, headless.layers[-2].output).save(tmp_path / "features.keras")
+    checks, heads = tmp_path / "checks", []
+    slices = {"train": "all[:50%]", "validation": "all[50%:70%]", "test": "all[70%:]"}
+    spec = {"method": "logit", "teacher": {"head": "probe"}, "data": {"splits": slices}}
+    compiled, splits, _ = opened(load(write(tmp_path, tmp_path / "features.keras", **spec)))
+    said = fit_head(compiled, splits, tmp_path / "one", checks)
+    figure = teacher_check.shared_figure(compiled, splits, checks)
+    assert figure == teacher_figure(compiled, splits)
+
+    def refuse(*given: object, **named: object) -> None:
+        raise AssertionError("computed again")
+
+    # Another student, method and weight; another seed draws the same examples, as all of them are shown.
+    others = {"method": "talking", "losses": {"interaction": 7.0}, "seed": 3}
+    other, again, _ = opened(load(write(tmp_path, tmp_path / "features.keras", **{**spec, **others})))
+    with monkeypatch.context() as patched:
+        patched.setattr(teacher_check, "_probe_of", refuse)
+        assert fit_head(other, again, tmp_path / "two", checks) == said
+        fit_head(compiled, splits, tmp_path / "three", checks)
+        patched.setattr(teacher_check, "teacher_figure", refuse)
+        assert teacher_check.shared_figure(compiled, splits, checks) == figure
+        with pytest.raises(AssertionError, match="computed again"):
+            teacher_check.shared_figure(other, again, checks)  # whose seed draws other examples where there are many
+        fewer = dataclasses.replace(splits, train=sampled(splits.train, 50, 0))
+        with pytest.raises(AssertionError, match="computed again"):
+            fit_head(compiled, fewer, tmp_path / "four", checks)
+    for item in (compiled, other):
+        assert item.teacher is not None
+        heads.append(item.teacher.whole.model.get_layer("prediction").get_weights())
+    assert all(np.array_equal(first, second) for first, second in zip(*heads, strict=True))
+
+
+def test_what_was_found_out_of_another_teacher_or_input_is_another(good_teacher: Path, tmp_path: Path) -> None:
+    checks, found = tmp_path / "checks", []
+    for scale in ([0, 255], [0, 1], [0, 255]):
+        compiled, splits, _ = opened(load(write(tmp_path, good_teacher, teacher={"input": {"scale": scale}})))
+        found.append(teacher_check.shared_figure(compiled, splits, checks))
+    assert found[0] == found[2] != found[1]
+    assert len(list(checks.glob("figure-*.json"))) == 2
+    assert compiled.teacher is not None
+    kernel = compiled.teacher.whole.model.weights[0]
+    kernel.assign(kernel * 0)
+    assert teacher_check.shared_figure(compiled, splits, checks) != found[0]
+    for file in checks.glob("figure-*.json"):
+        file.write_text("{", "utf-8")
+    with pytest.raises(RunError, match="is damaged"):
+        teacher_check.shared_figure(compiled, splits, checks)
 
 
 def test_samples_have_labels_and_are_the_same_again(good_teacher: Path, tmp_path: Path) -> None:

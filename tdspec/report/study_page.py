@@ -51,7 +51,8 @@ def _table(table: Table) -> Iterator[str]:
     """The table with its notes."""
     if table.rows:
         first = len(table.axes)
-        numbers = tuple(range(first, first + 7))
+        # but for the best other with its name, which breaks where the page is narrow
+        numbers = (*range(first, first + 5), first + 6)
         yield html.table(header(table), [cells(table, row) for row in table.rows], numbers=numbers)
     for note in table.notes:
         yield html.paragraph(note, "note")

@@ -8,6 +8,7 @@ Leaves out: how a teacher is judged (`teacher_check.py`), how a pull is measured
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 import tensorflow as tf
@@ -28,7 +29,8 @@ from tdspec.run.gradients import (
     shares,
 )
 from tdspec.run.run_dir import RunFolder
-from tdspec.run.teacher_check import as_record, fit_head, judged, teacher_figure
+from tdspec.run.teacher_check import as_record, fit_head, judged, shared_figure
+from tdspec.run.teacher_keys import folder_of_checks
 from tdspec.spec.model import Losses
 
 NUM_BATCHES = 4
@@ -36,13 +38,16 @@ DROWNS, DROWNED = 0.95, 0.01
 PARTS = ("low", "high")
 
 
-def check_teacher(folder: RunFolder, compiled: Compiled, splits: LoadedSplits, stream: TextIO) -> None:
+def check_teacher(folder: RunFolder, compiled: Compiled, splits: LoadedSplits, root: Path, stream: TextIO) -> None:
     """Fit each teacher's probe if it has one, measure the teacher, and print and record its figure.
+
+    Both are done once for all runs below `root` that have the same teacher and examples.
 
     Raises:
         RunError: one misses its `expect`, or its features are not finite.
     """
-    probes = [fit_head(alone, splits, folder.path) for alone in compiled.alone]
+    checks = folder_of_checks(root)
+    probes = [fit_head(alone, splits, folder.path, checks) for alone in compiled.alone]
     if any(probes):
         # The hash is of the teacher that teaches, its fitted head included.
         run_dir.update_record(folder, teacher_sha256=teacher_hashes(compiled))
@@ -50,7 +55,7 @@ def check_teacher(folder: RunFolder, compiled: Compiled, splits: LoadedSplits, s
         return
     records: dict[str, Any] = {}
     for alone, probe in zip(compiled.alone, probes, strict=True):
-        figure, name = teacher_figure(alone, splits), alone.teachers[0].name
+        figure, name = shared_figure(alone, splits, checks), alone.teachers[0].name
         records[name] = None if figure is None else as_record(figure, probe)
         # What is known of a teacher that is refused is in the record.
         run_dir.update_record(folder, teacher=_of_teachers(compiled, records))

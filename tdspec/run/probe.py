@@ -103,11 +103,9 @@ def fitted_probe(
         RunError: the features are not finite, or no training example has a label.
     """
     model = features_model(whole)
-    width = int(model.output.shape[-1])
-    shown = sampled(train, min(MOST_EXAMPLES, max(2_000, MOST_BYTES // (4 * width))), seed)
+    shown, judged = probe_examples(model, train, validation, seed)
     if shown.num_examples == 0:
         raise RunError("the probe has nothing to learn from: no training example has a label")
-    judged = sampled(validation, MOST_VALIDATION_EXAMPLES, seed)
     fitted_to, chosen_on = (run_on(model, part, batch_size) for part in (shown, judged))
     if not all(np.isfinite(part.features).all() for part in (fitted_to, chosen_on)):
         raise RunError(
@@ -115,6 +113,13 @@ def fitted_probe(
             "are the weights those of this backbone, and teacher.input what it was trained with?",
         )
     return fit(task_type, fitted_to, chosen_on, units)
+
+
+def probe_examples(model: keras.Model, train: Split, validation: Split, seed: int) -> tuple[Split, Split]:
+    """What a probe on a model's output (batch, width) is fitted to, and what its strength is chosen on."""
+    width = int(model.output.shape[-1])
+    most = min(MOST_EXAMPLES, max(2_000, MOST_BYTES // (4 * width)))
+    return sampled(train, most, seed), sampled(validation, MOST_VALIDATION_EXAMPLES, seed)
 
 
 def set_probe(whole: WholeModel, linear: Linear) -> None:
@@ -125,7 +130,7 @@ def set_probe(whole: WholeModel, linear: Linear) -> None:
 
 
 def stored_or(file: Path, make: Callable[[], Linear]) -> Linear:
-    """The layer that was fitted when the run began, or a new one, which is stored: a resumed run has the same teacher.
+    """The layer that is stored, or a new one, which is stored: a resumed run has the same teacher.
 
     Raises:
         RunError: the file is damaged.

@@ -31,10 +31,8 @@ from tdspec.graph.weights import weights_sha256
 from tdspec.run import loop
 from tdspec.run.counter import Counter
 from tdspec.run.signals import postponed_signals
-from tdspec.spec.load import Document, load
+from tdspec.run.teacher_keys import teacher_words
 from tdspec.spec.model import TeacherCache
-from tdspec.spec.paths import last_component, map_paths
-from tdspec.spec.source import KeyPath
 
 FORMAT = 1
 FOLDER_VARIABLE = "TDSPEC_CACHE_DIR"
@@ -118,16 +116,8 @@ def store_spec(compiled: Compiled, split: Split, cache: TeacherCache) -> StoreSp
 def _teacher_key(compiled: Compiled) -> dict[str, Any]:
     """The weights, what the spec says about the backbone and its input, and where it is cut."""
     teacher: Any = compiled.teacher
-    values = map_paths(compiled.document.values, lambda path, text: _stand_in(compiled.document, path, text))["teacher"]
     cut = None if teacher.segments is None else [teacher.low.name, teacher.high.name]
-    said = {key: values[key] for key in ("backbone", "input", "head", "class_map") if key in values}
-    return {"weights_sha256": weights_sha256(teacher.whole.model), "cut": cut, **said}
-
-
-def _stand_in(document: Document, path: KeyPath, text: str) -> str:
-    if path == ("teacher", "backbone", "spec"):
-        return load(document.spec.teacher.backbone.spec).sha256  # type: ignore[union-attr]
-    return last_component(text)
+    return {"weights_sha256": weights_sha256(teacher.whole.model), "cut": cut, **teacher_words(compiled)}
 
 
 def _compute(compiled: Compiled, split: Split, root: Path, spec: StoreSpec, stream: TextIO) -> None:

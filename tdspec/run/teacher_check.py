@@ -6,6 +6,7 @@ Leaves out: the gradients of the terms (`preflight.py`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +19,19 @@ from tdspec.data.pipeline import LoadedSplits
 from tdspec.errors import RunError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.models import WholeModel, units_of
-from tdspec.run.linear import Fitted
-from tdspec.run.probe import FILE, features_model, fitted_probe, run_on, sampled, set_probe, stored_or
+from tdspec.run.linear import Fitted, Linear
+from tdspec.run.probe import (
+    FILE,
+    features_model,
+    fitted_probe,
+    probe_examples,
+    run_on,
+    sampled,
+    set_probe,
+    stored_or,
+)
+from tdspec.run.run_dir import write_json
+from tdspec.run.teacher_keys import check_key
 from tdspec.spec.model import Input, SpecBackbone
 
 Array = NDArray[Any]
@@ -110,13 +122,14 @@ MEASURES: dict[str, Callable[[Array, Array], tuple[float, float, float]]] = {
 }
 
 
-def fit_head(compiled: Compiled, splits: LoadedSplits, folder: Path) -> dict[str, Any]:
-    """Fit a teacher's `head: probe`, or load what was fitted when the run began.
+def fit_head(compiled: Compiled, splits: LoadedSplits, folder: Path, checks: Path) -> dict[str, Any]:
+    """Fit a teacher's `head: probe`, or load what was fitted when the run began, or for another run.
 
     Args:
         compiled: with the teacher's weights.
         splits: training and validation.
         folder: of the run; keeps the fitted layer.
+        checks: what runs with the same teacher and examples share.
 
     Returns:
         What the record says of the probe; empty where the teacher has none.
@@ -125,7 +138,7 @@ def fit_head(compiled: Compiled, splits: LoadedSplits, folder: Path) -> dict[str
     if teacher is None or spec.teacher is None or not has_probe(compiled):
         return {}
     file = folder / FILE.format(name=compiled.document.name_of("teacher"))
-    linear = stored_or(file, lambda: _probe_of(compiled, splits, teacher.whole, MOST_EXAMPLES * 100))
+    linear = stored_or(file, lambda: _shared_probe(compiled, splits, teacher.whole, checks))
     set_probe(teacher.whole, linear)
     return {"strength": linear.strength, "features": int(linear.kernel.shape[0])}
 
@@ -134,6 +147,14 @@ def has_probe(compiled: Compiled) -> bool:
     """Whether the teacher's head is one that `fit_head` fits."""
     teacher = compiled.document.spec.teacher
     return teacher is not None and teacher.head == "probe" and type(teacher.backbone) is not SpecBackbone
+
+
+def _shared_probe(compiled: Compiled, splits: LoadedSplits, whole: WholeModel, checks: Path) -> Linear:
+    model, seed = features_model(whole), compiled.document.spec.seed
+    shown, judged = probe_examples(model, splits.train, splits.validation, seed)
+    key = check_key(compiled, model, {"train": shown, "validation": judged}, None)
+    file = checks / f"probe-{key}.npz"
+    return stored_or(file, lambda: _probe_of(compiled, splits, whole, MOST_EXAMPLES * 100))
 
 
 def _probe_of(compiled: Compiled, splits: LoadedSplits, whole: WholeModel, most: int) -> Any:
@@ -167,6 +188,33 @@ def teacher_figure(compiled: Compiled, splits: LoadedSplits) -> TeacherFigure | 
     linear = _probe_of(compiled, splits, teacher.whole, MOST_PROBE_EXAMPLES)
     found = run_on(features_model(teacher.whole), shown, spec.data.batch_size)
     return figure_of(spec.task.type, Fitted(linear(found.features), found.labels), "probe")
+
+
+def shared_figure(compiled: Compiled, splits: LoadedSplits, checks: Path) -> TeacherFigure | None:
+    """What `teacher_figure` gives, computed once for all runs with the same teacher, examples and seed.
+
+    Args:
+        compiled, splits: as there.
+        checks: the folder they share.
+
+    Raises:
+        RunError: what is there is damaged.
+    """
+    teacher = compiled.teacher
+    if teacher is None:
+        return None
+    predicts = teacher.whole.has_prediction
+    model = teacher.whole.model if predicts else features_model(teacher.whole)
+    parts = {"validation": splits.validation} | ({} if predicts else {"train": splits.train})
+    file = checks / f"figure-{check_key(compiled, model, parts, compiled.document.spec.seed)}.json"
+    if not file.is_file():
+        figure = teacher_figure(compiled, splits)
+        write_json(file, None if figure is None else asdict(figure))
+    try:
+        known = json.loads(file.read_text("utf-8"))
+        return None if known is None else TeacherFigure(**known)
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{file} is damaged: {error}", "delete it: it is computed anew") from None
 
 
 def judged(compiled: Compiled, splits: LoadedSplits, figure: TeacherFigure) -> str:

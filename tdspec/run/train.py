@@ -233,7 +233,7 @@ def _with_teacher_cache(run: Run, stream: TextIO) -> Run:
 
 def _begin(run: Run, options: Options) -> None:
     """Check the teacher, and give every worker the chief's weights and record."""
-    run.team.as_chief(lambda: check_teacher(run.folder, run.compiled, run.splits, options.stream))
+    run.team.as_chief(lambda: check_teacher(run.folder, run.compiled, run.splits, options.root, options.stream))
     run.team.share(variables_of(run.compiled))
     record = run.team.as_chief(lambda: run_dir.read_record(run.folder))
     if not run.team.is_chief:

@@ -36,7 +36,8 @@ def cells(table: Table, row: Row) -> tuple[str, ...]:
     means = [_mean_text(row.estimates[split]) if row.estimates else NOTHING for split in SPLITS]
     rival = improvement_text(row.rival)
     if row.rival is not None:
-        rival = f"{rival} ({in_words(row.rival.settings)})"
+        other = {key: value for key, value in row.rival.settings.items() if row.settings.get(key) != value}
+        rival = f"{rival} ({in_words(other)})"
     p_values = [_p_text(None if item is None else item.adjusted_p_value) for item in (row.over_scratch, row.rival)]
     return (*settings, count, *means, improvement_text(row.over_scratch), p_values[0], rival, p_values[1])
 
