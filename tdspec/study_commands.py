@@ -107,7 +107,8 @@ def _declare_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN|STUDY", help="the folder of a run, or of a study")
     parser.add_argument("-o", "--output", metavar="FILE", help="the page to write (default: report.html in the folder)")
     parser.add_argument("--runs", default="runs", metavar="ROOT", help="where the teacher's run is (default: runs)")
-    parser.add_argument("--no-similarity", action="store_true", help="do not compare teacher and student")
+    parser.add_argument("--no-similarity", action="store_true", help="do not compare teacher and student of a run")
+    parser.add_argument("--similarity", action="store_true", help="compare them in every run of a study (seconds each)")
 
 
 def _report(arguments: Arguments) -> int:
@@ -119,6 +120,8 @@ def _report(arguments: Arguments) -> int:
 
     folder = Path(arguments.folder)
     if is_study(folder):
+        if arguments.similarity:
+            _compare_all(folder, Path(arguments.runs))
         page = study_page(folder)
     elif is_tuning(folder):
         page = tune_page(folder)
@@ -133,13 +136,36 @@ def _report(arguments: Arguments) -> int:
 
 def _compare(run: RunFolder, root: Path) -> str:
     """Measure how alike teacher and student are, once; why that was not possible, or ""."""
-    from tdspec.report.similarity_file import is_measured, key_of, write_similarity
+    from tdspec.report.similarity_file import is_measured, key_of
     from tdspec.run.run_dir import read_record
     from tdspec.run.teachers import COMPLETE
 
     record = read_record(run)
     if record["status"] != COMPLETE or record["teacher_sha256"] is None or is_measured(run, key_of(record)):
         return ""
+    reason = _measure(run, root)
+    if reason:
+        print(f"warning: teacher and student are not compared: {reason}", file=sys.stderr)
+    return reason
+
+
+def _compare_all(folder: Path, root: Path) -> None:
+    """Measure how alike teacher and student are in every complete run of a study, each once."""
+    from tdspec.report.study_similarity import unmeasured
+    from tdspec.study.results import read_results
+
+    runs = unmeasured(folder, read_results(folder))
+    for number, run in enumerate(runs, 1):
+        reason = _measure(run, root)
+        outcome = f"not compared: {reason}" if reason else "teacher and student are compared"
+        print(f"{number} of {len(runs)}: {run.path.name}: {outcome}", file=sys.stderr, flush=True)
+
+
+def _measure(run: RunFolder, root: Path) -> str:
+    """Measure a run and keep what was found; why that was not possible, or ""."""
+    from tdspec.report.similarity_file import key_of, write_similarity
+    from tdspec.run.run_dir import read_record
+
     if not run.student.is_file():
         return f"{run.student.name} is missing"
     from tdspec.quiet import import_quietly
@@ -148,9 +174,8 @@ def _compare(run: RunFolder, root: Path) -> str:
     from tdspec.report.similarity import measure
 
     try:
-        write_similarity(run, measure(run, root), key_of(record))
+        write_similarity(run, measure(run, root), key_of(read_record(run)))
     except TdspecError as error:
-        print(f"warning: teacher and student are not compared: {error.message}", file=sys.stderr)
         return error.message
     return ""
 

@@ -126,6 +126,19 @@ def test_a_fitted_head_predicts_is_stored_and_comes_back(good_teacher: Path, tmp
         fit_head(other, splits, tmp_path, tmp_path / "checks")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["logit", "talking", "scratch"])
+def test_a_run_with_a_probe_can_be_compared_with_its_teacher(good_teacher: Path, tmp_path: Path, method: str) -> None:
+    from tdspec.report.similarity import measure
+
+    headless = keras.models.load_model(good_teacher)
+    keras.Model(headless.input, headless.layers[-2].output).save(tmp_path / "features.keras")
+    changes = {"method": method, "teacher": {"head": "probe"}, "train": {"epochs": 1}}
+    run = train(load(write(tmp_path, tmp_path / "features.keras", **changes)), options(tmp_path / "runs"))
+    assert (run.path / "teacher_probe.npz").is_file() == (method != "scratch")
+    assert measure(run, tmp_path / "runs").students[0].name == method
+
+
 def test_runs_with_the_same_teacher_and_examples_share_what_is_found_out(
     good_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

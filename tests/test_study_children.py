@@ -81,6 +81,16 @@ def test_a_bare_run_is_complete_without_what_can_be_made_later(tmp_path: Path) -
     assert set(record["metrics"]) == {"validation", "test"}
 
 
+def test_what_is_forked_has_started_no_thread_but_those_of_blas() -> None:
+    code = (
+        "import os, tdspec.study.preloaded; from tensorflow.python.eager import context; "
+        "print(len(os.listdir('/proc/self/task')), context.context()._context_handle)"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "None"]
+
+
 @pytest.mark.slow
 def test_a_forked_run_is_the_same_to_the_last_bit_as_one_in_a_new_process(tmp_path: Path) -> None:
     child = started(tmp_path)

@@ -23,7 +23,9 @@ from tdspec.report.similarity_file import HIGH, LOW, MESSAGE, Similarity, Studen
 from tdspec.run.checkpoints import BEST, Checkpoints
 from tdspec.run.precision import recorded
 from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_data, state_of
+from tdspec.run.probe import FILE, set_probe, stored
 from tdspec.run.run_dir import RunFolder, read_record
+from tdspec.run.teacher_check import has_probe
 from tdspec.run.teachers import named_specs, trained_run
 from tdspec.spec.checks import CUT_METHODS, MESSAGE_METHODS
 from tdspec.spec.load import Document, load
@@ -60,6 +62,7 @@ def measure(run: RunFolder, root: Path) -> Similarity:
     """
     document, is_own = _cut_document(run)
     compiled = compile_with_weights(document, _files(document, run, root), recorded(run))
+    _load_head(compiled, run)
     _require_teacher(compiled, run)
     splits = open_data(compiled, download=False)
     batches = list(splits.validation.batches(document.spec.data.batch_size, epoch=None))
@@ -103,10 +106,19 @@ def _files(document: Document, run: RunFolder, root: Path) -> dict[str, Path]:
     return files
 
 
+def _load_head(compiled: Compiled, run: RunFolder) -> None:
+    """Give a teacher whose head is a probe the one that was fitted in the run; a run without a teacher has none."""
+    file = run.path / FILE.format(name=compiled.document.name_of("teacher"))
+    if compiled.teacher is not None and has_probe(compiled) and file.is_file():
+        set_probe(compiled.teacher.whole, stored(file))
+
+
 def _require_teacher(compiled: Compiled, run: RunFolder) -> None:
     if compiled.teacher is None or compiled.student.segments is None:
         raise RunError("the run has no teacher, so that there is nothing to compare")
-    if weights_sha256(compiled.teacher.whole.model) != read_record(run)["teacher_sha256"]:
+    expected = read_record(run)["teacher_sha256"]
+    # A student that has no teacher is compared with the one that its spec names.
+    if expected is not None and weights_sha256(compiled.teacher.whole.model) != expected:
         raise RunError("the teacher's weights are others than those the run has learned from")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tdspec.report import html
 from tdspec.report.plots import Spot, spots
 from tdspec.report.search_section import search_section
+from tdspec.report.study_similarity import study_similarity
 from tdspec.study.matrix import BASELINE, in_words
 from tdspec.study.results import Results, read_results
 from tdspec.study.table import Comparison, Table, tabulate
@@ -37,6 +38,7 @@ def study_page(folder: Path) -> str:
         _answer(table),
         _figures(table),
         *_by_value(table),
+        *study_similarity(folder, results),
         *search_section(results.search, results.average),
         _runs(results),
     ]

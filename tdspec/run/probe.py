@@ -140,8 +140,17 @@ def stored_or(file: Path, make: Callable[[], Linear]) -> Linear:
         buffer = io.BytesIO()
         np.savez(buffer, kernel=linear.kernel, bias=linear.bias, strength=np.float64(linear.strength))
         write_bytes(file, buffer.getvalue())
+    return stored(file)
+
+
+def stored(file: Path) -> Linear:
+    """The layer in a file.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            return Linear(stored["kernel"], stored["bias"], float(stored["strength"]))
+        with np.load(file, allow_pickle=False) as parts:
+            return Linear(parts["kernel"], parts["bias"], float(parts["strength"]))
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{file} is damaged: {error}", "train anew") from error

@@ -95,6 +95,9 @@ class _Searcher:
         with progress, children.ended_at_exit(self._children):
             names = ", ".join(quest.name for quest in self._quests.values())
             progress.say(f"{self._search.trials} trials each for {names}: {total - left} of {total} have ended")
+            for quest in self._quests.values():
+                if (runs := len(self._search.seeds) * len(quest.tasks)) > 1:
+                    progress.say(f"a trial for {quest.name} is the mean of {runs} runs")
             self._wait_for_orphans(unfinished, progress)
             while self._fill(unfinished, jobs, progress) or self._others(progress):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
