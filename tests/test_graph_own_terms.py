@@ -54,6 +54,23 @@ def refusal(path: Path, *terms: Any, **distances: Any) -> str:
     return str(caught.value)
 
 
+def test_what_the_teacher_would_predict_of_a_question_can_be_compared(tmp_path: Path) -> None:
+    pairs = {
+        "target": ("teacher_prediction", "teacher_high"),
+        "prediction": ("teacher_prediction_1", "teacher_high_1"),
+    }
+    distiller = compiled(spec(tmp_path), term(**pairs))
+    tensors = {name: np.asarray(value) for name, value in distiller({"image": pixels()}, training=False).items()}
+    head = distiller.teacher_segments.upper
+    expected = np.asarray(head([tensors["teacher_high_1"]], training=False))
+    np.testing.assert_allclose(tensors["teacher_prediction_1"], expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(expected - tensors["teacher_prediction"]).max() > 1e-3
+    values = distiller.term_values(tensors, np.arange(8), np.ones(8, "float32"))
+    by_high = np.abs(tensors["teacher_high_1"] - tensors["teacher_high"]).mean(-1)
+    by_prediction = np.abs(expected - tensors["teacher_prediction"]).mean(-1)
+    np.testing.assert_allclose(values["mine"], by_prediction + by_high, rtol=1e-4)
+
+
 def test_it_is_optimised_logged_and_planned(tmp_path: Path) -> None:
     path = spec(tmp_path, losses={"task": 0})
     pairs = {
