@@ -23,6 +23,7 @@ from tdspec.errors import GraphError
 from tdspec.graph.accumulation import InMicroBatches, Pure
 from tdspec.graph.draws import by_philox
 from tdspec.graph.reasons import first_sentence
+from tdspec.graph.resizing import by_products
 
 Tensor = Any
 Program = Callable[..., Any]
@@ -280,7 +281,7 @@ def on_flat(function: Callable[..., Any], arguments: Any) -> Any:
     """A function compiled by XLA that takes its arguments as a flat list."""
 
     def flat(*tensors: Tensor) -> Any:
-        with by_philox():
+        with by_philox(), by_products():
             return function(*tf.nest.pack_sequence_as(arguments, tensors))
 
     return tf.function(flat, autograph=False, jit_compile=True)
