@@ -28,6 +28,8 @@ def _of(shape: tuple[int | None, ...], layer: Any) -> int:
         ((7,), LAYERS.Dense(5), 2 * 7 * 5),
         ((4, 7), LAYERS.Dense(5), 2 * 4 * 7 * 5),
         ((3, 4, 7), LAYERS.EinsumDense("abcd,de->abce", output_shape=(3, 4, 5)), 2 * 12 * 7 * 5),
+        ((3, 4, 7), lambda x: keras.ops.einsum("...d,...d->...", x, x), 2 * 12 * 7),
+        ((3, 4, 7), lambda x: keras.ops.einsum("b...d,b...d->b...", x, x), 2 * 12 * 7),
         ((8, 8, 3), LAYERS.Conv2D(5, 3, padding="same"), 2 * 64 * 9 * 3 * 5),
         ((8, 8, 3), LAYERS.Conv2D(5, 3, strides=2, padding="same"), 2 * 16 * 9 * 3 * 5),
         ((8, 8, 3), LAYERS.Conv2D(5, (2, 4)), 2 * (7 * 5) * 8 * 3 * 5),

@@ -165,6 +165,31 @@ def test_what_xla_does_not_know(caplog: pytest.LogCaptureFixture) -> None:
     assert losses[2] < losses[0]
 
 
+def _with_depthwise(folder: Path) -> dict[str, Any]:
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, strides=4, name="first")(image)
+    x = keras.layers.Dense(5, name="third")(keras.layers.Flatten(name="flat")(x))
+    keras.Model(image, x, name="convolutions").save(folder / "convolutions.keras")
+    backbone = {"file": "convolutions.keras", "weights": "random"}
+    return {"teacher": backbone, "teacher_cut": ("first", "third"), "communication": {"iterations": 1}}
+
+
+@pytest.mark.parametrize("strategy", ["none", "mirrored"])
+def test_where_xla_is_slow_it_is_not_used_unless_it_has_to(
+    tmp_path: Path, strategy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scope = make_strategy(strategy, 2 if strategy == "mirrored" else "auto")
+    used = {}
+    for jit in ("auto", "on"):
+        with scope.scope(), caplog.at_level("WARNING", logger="absl"):
+            distiller = compiled(tmp_path, **_with_depthwise(tmp_path)).distiller
+            distiller.compile("sgd", jit=jit)
+            used[jit] = distiller.prepare(_batches().element_spec, scope)
+    assert used == {"auto": False, "on": True}
+    expected = "the step runs without XLA: on a CPU XLA is many times slower with DepthwiseConv2dNative (jit: on uses"
+    assert caplog.text.count(expected) == 1
+
+
 def test_another_word_is_refused() -> None:
     with pytest.raises(ValueError, match="jit is 'yes', expected one of auto, on, off"):
         _unknown_to_xla("yes")

@@ -7,12 +7,14 @@ Leaves out: element-wise work; counted are matrix products, convolutions and ein
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tdspec.graph.repeats import Repeats
 from tdspec.graph.walk import nodes_of
 
 
@@ -41,15 +43,16 @@ def _depthwise(op: tf.Operation) -> int:
 
 
 def _einsum(op: tf.Operation) -> int:
-    inputs = op.get_attr("equation").decode().split("->")[0].split(",")
-    sizes = {
-        letter: axis
-        for letters, tensor in zip(inputs, op.inputs, strict=True)
-        for letter, axis in zip(
-            letters.replace("...", ""), _shape(tensor)[-len(letters.replace("...", "")) :], strict=True
-        )
-    }
-    return 2 * prod(sizes.values())
+    """Each number of the output is a sum over the letters that it does not have."""
+    read, _, made = op.get_attr("equation").decode().partition("->")
+    summed: dict[str, int] = {}
+    for letters, tensor in zip(read.split(","), op.inputs, strict=True):
+        # "..." stands for any number of axes
+        front, _, back = letters.partition("...")
+        shape = _shape(tensor)
+        ends = shape[len(shape) - len(back) :]
+        summed |= {letter: axis for letter, axis in zip(front + back, shape[: len(front)] + ends, strict=True)}
+    return 2 * prod(_shape(op.outputs[0])) * prod(axis for letter, axis in summed.items() if letter not in made)
 
 
 COUNTERS: dict[str, Callable[[tf.Operation], int]] = {
@@ -88,21 +91,31 @@ def count_flops(model: keras.Model) -> tuple[int, ...]:
     """
     nodes = nodes_of(model)
     counts: list[int] = []
+    repeats = Repeats()
+
+    def counted(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        graph = tf.compat.v1.get_default_graph()
+        before = len(graph.get_operations())
+
+        def count() -> int:
+            return sum(_count(op) for op in graph.get_operations()[before:])
+
+        result, flops = repeats.run(operation, partial(operation, *args, **kwargs), (args, kwargs), count)
+        counts.append(flops)
+        return result
 
     def traced(weights: list[Any], inputs: list[Any]) -> None:
         # TensorFlow may trace a function twice; only the last trace counts.
         counts.clear()
-        graph = tf.compat.v1.get_default_graph()
         pairs = list(zip(model.variables, weights, strict=True))
         # Leaving such a scope would otherwise allocate every weight that has none yet.
         with keras.StatelessScope(state_mapping=pairs, initialize_variables=False):
             values = {id(tensor): value for tensor, value in zip(model.inputs, inputs, strict=True)}
             for node in nodes:
-                before = len(graph.get_operations())
-                if not all(output in values for output in node.outputs):
-                    values.update(zip(node.outputs, node.call(values), strict=True))
-                made = graph.get_operations()[before:]
-                counts.append(sum(_count(op) for op in made))
+                if all(output in values for output in node.outputs):
+                    counts.append(0)
+                else:
+                    values.update(zip(node.outputs, node.call(values, counted), strict=True))
 
     weights = [tf.TensorSpec(variable.shape, variable.dtype) for variable in model.variables]
     inputs = [tf.TensorSpec((1, *(axis or 1 for axis in tensor.shape[1:])), tensor.dtype) for tensor in model.inputs]

@@ -18,6 +18,7 @@ from tdspec.graph.cuts import CutPoint, Segments, clean_cuts, find_cut, split
 from tdspec.graph.logits import with_classes, with_logits
 from tdspec.graph.models import ImageInput, WholeModel, assemble, units_of
 from tdspec.graph.places import placed
+from tdspec.graph.repeats import traced_once
 from tdspec.graph.sides_text import text_input
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec import model as spec_model
@@ -94,6 +95,7 @@ def num_classes_of(document: Document, facts: SourceFacts) -> int | None:
 
 
 @numbered_anew()
+@traced_once()
 def whole_model(
     document: Document, side: str, describe: Describe, image_shape: tuple[int | None, ...] | None = None
 ) -> WholeModel:

@@ -23,6 +23,7 @@ from tdspec.errors import GraphError
 from tdspec.graph.accumulation import InMicroBatches, Pure
 from tdspec.graph.draws import by_philox
 from tdspec.graph.reasons import first_sentence
+from tdspec.graph.resizing import by_products
 
 Tensor = Any
 Program = Callable[..., Any]
@@ -34,12 +35,16 @@ SOME_SIZE = 2
 SYNCHRONIZED = "the student's BatchNormalization sums over the replicas, which no XLA program can"
 
 
+# Operations that XLA's code for a CPU takes 25 to 40 times as long for as TensorFlow's own, measured at the sizes of an
+# EfficientNet; a step of specs/cifar10_efficientnet.yaml took 10 s instead of 0.8 s.
+SLOW_ON_CPU = frozenset({"DepthwiseConv2dNative"})
+
 # How XLA names the operation that it does not know.
 UNKNOWN_OPERATION = re.compile(r"unsupported operations[^:]*: (\w+) \(")
 
 
-class Untranslatable(Exception):
-    """XLA cannot translate a function."""
+class Unfit(Exception):
+    """XLA is not for a function: it cannot compile it, or is slow."""
 
 
 class Batch(NamedTuple):
@@ -129,9 +134,8 @@ class Step:
         else:
             try:
                 return _in_new_thread(lambda: self._lowered(described, whole=_is_default(strategy)))
-            except Untranslatable as error:
-                reason = f"XLA cannot compile the model: {error}"
-                hint = "write jit: auto, or jit: off"
+            except Unfit as error:
+                reason, hint = str(error), "write jit: auto, or jit: off"
         if self._jit == "on":
             raise GraphError(f"train.jit is on, but {reason}", hint)
         logging.warning("the step runs without XLA: %s", reason)
@@ -143,12 +147,12 @@ class Step:
         return strategy.num_replicas_in_sync > 1 and any(map(_sums_over_replicas, layers))
 
     def _lowered(self, batch: Batch, *, whole: bool) -> Program:
-        size = SOME_SIZE * self._accumulate_steps
+        size, avoided = SOME_SIZE * self._accumulate_steps, SLOW_ON_CPU if self._jit == "auto" else frozenset()
         if whole:
-            return lowered(lambda *given: self._plain(*given), (batch,), size)
+            return lowered(lambda *given: self._plain(*given), (batch,), size, avoided)
         groups = (self._model.trained_variables, self._others)
         values = [[tf.TensorSpec(variable.shape, variable.dtype) for variable in group] for group in groups]
-        return lowered(self._forward, (*values, batch.features), size)
+        return lowered(self._forward, (*values, batch.features), size, avoided)
 
     def _plain(self, batch: Batch) -> None:
         if self._accumulate_steps > 1:
@@ -235,16 +239,19 @@ def _with_known_shape(spec: tf.TensorSpec, size: int) -> tf.TensorSpec:
     return tf.TensorSpec([size if axis is None else axis for axis in spec.shape], spec.dtype)
 
 
-def lowered(function: Callable[..., Any], arguments: Any, size: int = SOME_SIZE) -> Program:
+def lowered(
+    function: Callable[..., Any], arguments: Any, size: int = SOME_SIZE, avoided: frozenset[str] = frozenset()
+) -> Program:
     """A function of arguments as described, to be compiled by XLA when it first runs; here XLA only translates it.
 
     Args:
         function: of tensors.
         arguments: its tensors, or `tf.TensorSpec`s.
         size: of an axis that is not known.
+        avoided: operations for which XLA is not to be used without a GPU.
 
     Raises:
-        Untranslatable: XLA cannot; the message says why.
+        Unfit: XLA cannot, or is not to; the message says why.
     """
     described = tf.nest.flatten(arguments)
     compiled = on_flat(function, arguments)
@@ -253,16 +260,28 @@ def lowered(function: Callable[..., Any], arguments: Any, size: int = SOME_SIZE)
         translate(stage="hlo")
     except (tf.errors.OpError, ValueError) as error:
         unknown = UNKNOWN_OPERATION.search(str(error))
-        raise Untranslatable(f"it does not know {unknown[1]}" if unknown else first_sentence(error)) from error
+        reason = f"it does not know {unknown[1]}" if unknown else first_sentence(error)
+        raise Unfit(f"XLA cannot compile the model: {reason}") from error
     concrete = compiled.get_concrete_function(*described)
+    if avoided and not tf.config.list_logical_devices("GPU"):
+        slow = sorted(avoided & _operations(concrete.graph))
+        if slow:
+            raise Unfit(f"on a CPU XLA is many times slower with {', '.join(slow)} (jit: on uses it all the same)")
     return lambda *values: concrete(*tf.nest.flatten(values))
+
+
+def _operations(graph: tf.Graph) -> set[str]:
+    """The types of all operations of a graph and of the functions that it calls."""
+    definition = graph.as_graph_def()
+    bodies = [definition.node, *(function.node_def for function in definition.library.function)]
+    return {node.op for body in bodies for node in body}
 
 
 def on_flat(function: Callable[..., Any], arguments: Any) -> Any:
     """A function compiled by XLA that takes its arguments as a flat list."""
 
     def flat(*tensors: Tensor) -> Any:
-        with by_philox():
+        with by_philox(), by_products():
             return function(*tf.nest.pack_sequence_as(arguments, tensors))
 
     return tf.function(flat, autograph=False, jit_compile=True)

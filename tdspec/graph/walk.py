@@ -118,6 +118,11 @@ def is_block(operation: keras.Operation) -> bool:
     return isinstance(operation, keras.layers.Layer) and _is_block(operation)
 
 
+def blocks_in(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The blocks that a layer consists of, itself included."""
+    return [inner for inner in layer._flatten_layers() if _is_block(inner)]
+
+
 def has_kernel(operation: keras.Operation) -> bool:
     """Whether an operation is a layer with a kernel of its own, embeddings aside."""
     return getattr(operation, "kernel", None) is not None and not operation.name.endswith("embedding")

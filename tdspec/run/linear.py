@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 Array = NDArray[Any]
@@ -128,8 +127,16 @@ def _logistic(features: Array, targets: Array, strength: float, start: Array, lo
         return value + penalty, gradient.ravel().astype(np.float64)
 
     options = {"maxiter": MOST_STEPS, "ftol": 1e-7}
-    found = minimize(objective, start.ravel().astype(np.float64), jac=True, method="L-BFGS-B", options=options)
-    return found.x.reshape(shape).astype(np.float32)
+    found = _least(objective, start.ravel().astype(np.float64), jac=True, options=options)
+    return found.reshape(shape).astype(np.float32)
+
+
+def _least(objective: Callable[[Array], Any], start: Array, **options: Any) -> Array:
+    """Where an objective is least, by L-BFGS."""
+    from scipy.optimize import minimize  # 0.4 s of imports, for those alone who fit
+
+    found: Array = minimize(objective, start, method="L-BFGS-B", **options).x
+    return found
 
 
 def _least_squares(features: Array, targets: Array, strength: float, start: Array, loss: Loss) -> Array:
@@ -149,5 +156,5 @@ def _scaled(kernel: Array, bias: Array, features: Array, targets: Array) -> tupl
         return _cross_entropy(scores * np.exp(log_scale[0]), targets)[0]
 
     bounds = [(0.0, np.log(LARGEST_SCALE))]
-    scale = float(np.exp(minimize(objective, np.array([1.0]), method="L-BFGS-B", bounds=bounds).x[0]))
+    scale = float(np.exp(_least(objective, np.array([1.0]), bounds=bounds)[0]))
     return kernel * scale, bias * scale
