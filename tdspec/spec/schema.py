@@ -10,12 +10,11 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jsonschema import Draft202012Validator
 
 from tdspec.resources import resource
-
-if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
 
 Schema = Mapping[str, Any]
 JSON_TYPES = {
@@ -44,8 +43,6 @@ def schema() -> Schema:
 @cache
 def validator() -> Draft202012Validator:
     """The validator of whole specs."""
-    from jsonschema import Draft202012Validator  # 90 ms that a spec without mistakes does without: see `acceptance.py`
-
     return Draft202012Validator(schema())
 
 

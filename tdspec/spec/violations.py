@@ -7,16 +7,14 @@ Leaves out: places (`problems.py`), rules that a schema cannot say (`checks.py`)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from tdspec.spec.acceptance import accepts
+from jsonschema import ValidationError
+
 from tdspec.spec.problems import Problem
-from tdspec.spec.schema import Schema, accepts_type, follow, key_homes, schema, schema_at, validator
+from tdspec.spec.schema import Schema, accepts_type, follow, key_homes, schema_at, validator
 from tdspec.spec.source import KeyPath, dotted
 from tdspec.spec.words import did_you_mean, expected, found, one_of, quoted, similar, value_hint
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
 
 SURE = 0.8
 MAX_HOMES = 3
@@ -30,8 +28,6 @@ def violations(data: dict[str, Any]) -> list[Problem]:
     Args:
         data: the spec as plain data.
     """
-    if accepts(schema(), data):
-        return []
     problems = dict.fromkeys(problem for error in validator().iter_errors(data) for problem in explain(error))
     misspelt = {
         (*problem.path[:-1], suggestion)
