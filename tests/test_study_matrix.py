@@ -8,6 +8,7 @@ import pytest
 
 from tdspec.errors import SpecError
 from tdspec.study.matrix import StudyRun, in_words, leaks, plan_runs
+from tdspec.study.quests import plan_quests
 from tdspec.study.results import read_results, write_plan
 from tdspec.study.study_file import Study, load_study
 
@@ -25,6 +26,7 @@ data: {source: digits, splits: SPLITS}
 teacher: {backbone: {spec: teacher.yaml}, cut: {low: 1, high: 3}}
 student: {backbone: {mlp: {units: [8, 8]}}, input: {size: [8, 8], channels: 1}, cut: {low: 1, high: 2}}
 """
+STUDIES = Path(__file__).parents[1] / "specs" / "studies"
 DRAWN = "{train: 0.8, validation: 0.1, test: 0.1}"
 SLICES = '{train: "all[:80%]", validation: "all[80%:90%]", test: "all[90%:]"}'
 
@@ -149,7 +151,12 @@ def test_a_teacher_whose_splits_are_within_no_user_is_noticed(tmp_path: Path) ->
     assert found.endswith("(3 of 6 runs, such as talking, seed 0)")
 
 
-def test_the_studies_that_ship_are_sound(repository: Path) -> None:
-    runs = plan_runs(load_study(repository / "specs/studies/digits_methods.yaml"))
-    assert len(runs) == 30
+@pytest.mark.parametrize("name", sorted(path.stem for path in STUDIES.glob("*.yaml")))
+def test_the_studies_that_ship_are_sound(name: str) -> None:
+    found = load_study(STUDIES / f"{name}.yaml")
+    runs = plan_runs(found)
+    assert {run.document.spec.seed for run in runs} == set(range(5))
     assert leaks(runs) == ()
+    if found.search is not None:
+        quests = plan_quests(found, found.search)
+        assert {quest.documents[0].spec.method for quest in quests.values()} == set(found.axes["method"])
