@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from tdspec.graph.replacing import replaced
+
 ALGORITHM = "philox"
 # Module, function, the word by which it takes an algorithm.
 FUNCTIONS = (
@@ -30,6 +32,5 @@ def by_philox() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module, name, word in FUNCTIONS:
             function = getattr(module, name)
-            stack.callback(setattr, module, name, function)
-            setattr(module, name, functools.partial(function, **{word: ALGORITHM}))
+            stack.enter_context(replaced(module, name, functools.partial(function, **{word: ALGORITHM})))
         yield

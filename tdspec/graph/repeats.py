@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tdspec.graph.replacing import replaced
 from tdspec.graph.walk import blocks_in, is_block, sublayers
 
 PLAIN = (bool, int, float, str, type(None))
@@ -74,11 +75,8 @@ def traced_once() -> Iterator[None]:
                 stack.enter_context(_standing_in(block, repeats))
             return original(layer, *args, **kwargs)
 
-    keras.layers.Layer.compute_output_spec = compute_output_spec
-    try:
+    with replaced(keras.layers.Layer, "compute_output_spec", compute_output_spec):
         yield
-    finally:
-        keras.layers.Layer.compute_output_spec = original
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tdspec.graph.layouts import interpolation
+from tdspec.graph.replacing import replaced
 
 # Up to so many channels the columns of all of them are resized by one product with a matrix that is mostly 0: more
 # multiplications, but of large matrices, and the channels stay last.
@@ -28,12 +29,8 @@ FEW_CHANNELS = 4
 @contextmanager
 def by_products() -> Iterator[None]:
     """While a graph is traced, bilinear resizing from a known size to a known size is two products."""
-    plain = tf.image.resize
-    tf.image.resize = partial(_resize, plain)
-    try:
+    with replaced(tf.image, "resize", partial(_resize, tf.image.resize)):
         yield
-    finally:
-        tf.image.resize = plain
 
 
 def _resize(plain: Callable[..., Any], images: Any, size: Any, method: str = "bilinear", **options: Any) -> Any:

@@ -97,21 +97,18 @@ class Table:
 
 def tabulate(results: Results) -> Table:
     """The table of what is complete so far."""
-    if not results.average:
-        rows = _rows(results)
-        chosen = _chosen(rows, results.figure)
-        return _table(results, rows, chosen, _notes(results, rows, chosen))
-    apart = _rows(results)
-    by_value = _table(results, apart, None, _notes_by_value(results, apart))
-    together = averaged(results)
+    together = averaged(results) if results.average else results
     rows = _rows(together)
     chosen = _chosen(rows, results.figure)
     notes = _notes(together, rows, chosen)
-    return replace(_table(together, rows, chosen, notes), average=results.average, by_value=by_value)
+    by_value = _by_value(results) if results.average else None
+    return Table(results.name, together.axes, results.figure, rows, chosen, notes, results.average, by_value)
 
 
-def _table(results: Results, rows: tuple[Row, ...], chosen: Row | None, notes: tuple[str, ...]) -> Table:
-    return Table(results.name, results.axes, results.figure, rows, chosen, notes, (), None)
+def _by_value(results: Results) -> Table:
+    """The rows of every averaged value by itself."""
+    rows = _rows(results)
+    return Table(results.name, results.axes, results.figure, rows, None, _notes_by_value(results, rows), (), None)
 
 
 def _rows(results: Results) -> tuple[Row, ...]:
