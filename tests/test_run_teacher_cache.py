@@ -98,6 +98,14 @@ def test_the_same_weights_as_without(tmp_path: Path, root: Path) -> None:
     assert [path.name for path in root.iterdir()] == [folder.name]
 
 
+def test_a_single_tensor_is_kept_too(tmp_path: Path, root: Path) -> None:
+    predicting = {"method": "logit", "teacher": {"head": "probe"}}
+    plain = trained(spec(tmp_path, **predicting), tmp_path)
+    run = trained(spec(tmp_path, **predicting, data=EXACT), tmp_path)
+    assert_close(run, plain, 1e-6)
+    assert read_record(run)["teacher_cache"]["num_bytes"] == 899 * 4 * 10
+
+
 @pytest.mark.slow
 def test_half_the_digits_are_nearly_the_same(tmp_path: Path) -> None:
     plain = trained(spec(tmp_path), tmp_path)

@@ -52,7 +52,8 @@ class CachedStates:
 
         stored = FILE_TYPES[self.files.spec.dtype]
         rows = index + view * self.num_examples
-        found = tf.numpy_function(read, [rows], [stored] * len(names), stateful=False)
+        # Outside a graph, numpy_function gives a single tensor without its list.
+        found = tf.nest.flatten(tf.numpy_function(read, [rows], [stored] * len(names), stateful=False))
         shaped = [
             tf.ensure_shape(values, (index.shape[0], *self.files.spec.shapes[name]))
             for name, values in zip(names, found, strict=True)
