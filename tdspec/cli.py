@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from absl import app
 from absl.flags import argparse_flags
@@ -40,15 +40,20 @@ def parse(words: Sequence[str]) -> Arguments:
     Args:
         words: the program's name and what follows it.
     """
-    parser = make_parser()
+    parser = make_parser(words)
     if len(words) < 2:
         parser.print_help(sys.stderr)
         sys.exit(MISUSED)
     return parser.parse_args(list(words[1:]))
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def make_parser(words: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The parser of all commands.
+
+    Args:
+        words: commands that are not among them are listed only: declaring all arguments takes longer than a spec's
+            checks.
+    """
     parser: argparse.ArgumentParser = argparse_flags.ArgumentParser(
         prog="tdspec",
         description="Compile a YAML spec into a knowledge distillation on Keras and TensorFlow, and train it.",
@@ -59,6 +64,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tdspec {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
+        if name not in words:
+            commands.add_parser(name, help=command.summary, inherited_absl_flags=None)
+            continue
         examples = "\n".join(f"  {line}" for line in command.example.splitlines())
         child = commands.add_parser(
             name,

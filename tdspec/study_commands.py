@@ -11,10 +11,13 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tdspec.command import FINE, WRONG, Arguments, Command, declare_overrides
 from tdspec.errors import TdspecError, UsageError
-from tdspec.run.run_dir import RunFolder
+
+if TYPE_CHECKING:
+    from tdspec.run.run_dir import RunFolder
 
 
 def _declare_study(parser: argparse.ArgumentParser) -> None:

@@ -157,6 +157,26 @@ def test_help_of_everything_has_an_example() -> None:
         assert f"usage: tdspec {name}" in done.stdout and "example:\n  tdspec" in done.stdout
 
 
+def test_only_the_command_that_is_called_declares_its_arguments() -> None:
+    declared = parse(["tdspec", "--verbosity=1", "validate", str(DIGITS)])
+    assert declared.specs == [str(DIGITS)]
+    with pytest.raises(SystemExit):
+        make_parser(["validate"]).parse_args(["show", str(DIGITS)])
+    assert make_parser(["validate"]).format_help() == make_parser().format_help()
+    done = _call("trian", "x.yaml")
+    assert done.returncode == 2 and "'validate', 'show'" in done.stderr
+
+
+def test_validating_loads_no_module_that_only_others_need() -> None:
+    code = "from tdspec.cli import execute, parse; import sys\n"
+    code += f"execute(parse(['tdspec', 'validate', {str(DIGITS)!r}]))\n"
+    code += (
+        "print([m for m in ('numpy', 'xml.etree.ElementTree', 'tdspec.run', 'tdspec.spec.build') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_version() -> None:
     done = _call("--version")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -110,7 +110,7 @@ def _measured(document: Document, files: Mapping[str, Path], strategy: tf.distri
         compiled = compile_with_weights(document, files, name)
         # as in a long run, which is the one that time matters to
         compile_optimizer(compiled, schedule="constant", total_steps=None if _is_constant(compiled) else 10**6)
-    batch = _made_up(compiled, document.spec.data.batch_size // strategy.num_replicas_in_sync)
+    batch = made_up(compiled, document.spec.data.batch_size // strategy.num_replicas_in_sync)
 
     @tf.function(autograph=False)
     def step(batch: Any) -> None:
@@ -129,7 +129,7 @@ def _is_constant(compiled: Compiled) -> bool:
     return all(term.schedule.type == "constant" for term in compiled.distiller.terms)
 
 
-def _made_up(compiled: Compiled, size: int) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+def made_up(compiled: Compiled, size: int) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
     """A batch of zeros as the distiller is fed: (features, label, sample_weight)."""
     fed = compiled.distiller.input
     label = label_of(compiled.document.spec.task.type, compiled.num_classes)

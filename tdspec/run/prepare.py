@@ -26,6 +26,7 @@ from tdspec.graph.own_terms import NONE, Own
 from tdspec.graph.presets import preset_folder
 from tdspec.graph.sides import CutModel
 from tdspec.graph.weights import from_file, load_weights, presets_of
+from tdspec.run.compiling import Jit, jit_of
 from tdspec.run.optimizers import LossScale, make_optimizer
 from tdspec.run.teachers import trained_run
 from tdspec.spec.load import Document, load
@@ -140,18 +141,19 @@ def _table_columns(sides: Sequence[WholeModel]) -> list[Column]:
     return [column for side in sides for column in side.backbone.columns]
 
 
-# XLA takes seconds to compile a step, and saves milliseconds to tenths of a second each time it runs.
-STEPS_WORTH_COMPILING = 500
 OPTIMIZER_OPTIONS = ("type", "learning_rate", "weight_decay", "momentum", "global_clipnorm")
 
 
-def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | None) -> None:
+def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | None) -> Jit:
     """Give the distiller the optimizer of its spec, in the current strategy's scope.
 
     Args:
         compiled: the graph.
         schedule: of the learning rate, over `total_steps` steps.
         total_steps: of the whole run; None: not known, so that nothing can follow a schedule.
+
+    Returns:
+        Whether XLA compiles its step.
 
     Raises:
         SpecError: the batch does not divide into micro-batches on so many replicas.
@@ -162,12 +164,14 @@ def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | N
     options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
     made = make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1)
     is_half = compiled.distiller.dtype_policy.name == "mixed_float16"
+    jit = jit_of(compiled, total_steps)
     compiled.distiller.compile(
         LossScale(made, name="loss_scale") if is_half else made,
         total_steps=total_steps,
-        jit=_jit(compiled.document.spec.train.jit, total_steps),
+        jit=jit.word,
         accumulate_steps=compiled.document.spec.train.accumulate_steps,
     )
+    return jit
 
 
 def _require_even_batches(document: Document, replicas: int) -> None:
@@ -176,12 +180,6 @@ def _require_even_batches(document: Document, replicas: int) -> None:
     if steps > 1 and batch_size % (steps * replicas):
         wanted = f"{steps * replicas}: {replicas} replicas times {steps} of train.accumulate_steps"
         raise document.error("data.batch_size", f"found {batch_size}, expected a multiple of {wanted}")
-
-
-def _jit(word: str, total_steps: int | None) -> str:
-    """What a run of so many steps makes of `train.jit`."""
-    is_short = total_steps is not None and total_steps < STEPS_WORTH_COMPILING
-    return "off" if word == "auto" and is_short else word
 
 
 def state_of(compiled: Compiled) -> dict[str, keras.Variable]:

@@ -124,12 +124,13 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
         splits.train.batches(document.spec.data.batch_size, epoch=0)
         steps = splits.train.num_examples // document.spec.data.batch_size
         total_steps = steps * document.spec.train.epochs
-        compile_optimizer(compiled, schedule=document.spec.train.schedule, total_steps=total_steps)
+        jit = compile_optimizer(compiled, schedule=document.spec.train.schedule, total_steps=total_steps)
     run = _folder(document, options.root, folder, resumed) if team.is_chief else run_dir.scratch()
     with run_dir.lock(run), loop.stop_on_signals():
         if team.is_chief:
             _record_start(run, document, compiled, splits)
             record_choice(run, precision, options.stream)
+            jit.say(options.stream)
         try:
             with team.lost_is_an_error():
                 _run(Run(run, document, compiled, splits, strategy), options, steps)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from xml.etree import ElementTree
 
 from tdspec import __version__
 from tdspec.errors import Diagnostic
@@ -129,6 +128,8 @@ def _uri(file: str) -> str:
 
 def as_junit(report: Report) -> str:
     """A JUnit test suite with a test case for each spec."""
+    from xml.etree import ElementTree  # 10 ms that the other formats do without
+
     num_failures = sum(has_error(diagnostics) for diagnostics in report.values())
     counts = {"tests": str(len(report)), "failures": str(num_failures), "errors": "0", "skipped": "0"}
     suites = ElementTree.Element("testsuites", counts)

@@ -1,0 +1,64 @@
+"""Where the time of tdspec's step goes within its XLA program: python tests/benchmarks/profile.py [--case NAME]
+
+In: the name of a case (`step_cases.py`). Out: one line of JSON: by kind of XLA's thunks, milliseconds a step: how often
+one runs times its least time, so that what else the machine does hardly counts. Thunks without a kind of their own
+are told by the name that XLA gave them.
+Leaves out: what happens outside the program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import tensorflow as tf
+from step import tdspec_step
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+# Of the host's own work around the thunks.
+AROUND = ("Execute", "Await", "Block", "run", "Kernel", "end: ", "Process", "TFE_", "Eager", "Thread", "Task", "Start")
+
+
+def times(folder: Path) -> dict[str, list[float]]:
+    """By the full name of a thunk, the milliseconds of each time it ran."""
+    space = xplane_pb2.XSpace()
+    (file,) = folder.rglob("*.xplane.pb")
+    space.ParseFromString(file.read_bytes())
+    found: dict[str, list[float]] = collections.defaultdict(list)
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                found[plane.event_metadata[event.metadata_id].name].append(event.duration_ps / 1e9)
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", default="vit128-17-k1")
+    parser.add_argument("--steps", type=int, default=10)
+    given = parser.parse_args()
+    _, run = tdspec_step(given.case)
+    run(tf.constant(2))
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        run(tf.constant(given.steps))
+        tf.profiler.experimental.stop()
+        found = times(Path(folder))
+    kinds: collections.Counter[str] = collections.Counter()
+    for name, each in found.items():
+        if not any(word in name for word in AROUND):
+            kinds[name.partition(".")[0]] += len(each) * min(each) / given.steps
+    shown = {name: round(total, 2) for name, total in kinds.most_common(16)}
+    print(json.dumps({given.case: {"in all": round(sum(kinds.values()), 1), **shown}}))
+
+
+if __name__ == "__main__":
+    main()
