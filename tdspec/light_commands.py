@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tdspec.command import FINE, WRONG, Arguments, Command, declare_overrides
+from tdspec.errors import Diagnostic, UsageError
 
 VALIDATE_FORMATS = ("text", "json", "github", "sarif", "junit")
 
@@ -35,7 +37,7 @@ def _init(arguments: Arguments) -> int:
 
 
 def _declare_validate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("specs", nargs="+", metavar="SPEC", help="a YAML file")
+    parser.add_argument("specs", nargs="+", metavar="SPEC", help="a YAML file: a spec, or a study")
     formats = "text for people; json; github annotations; sarif; junit"
     parser.add_argument("--format", choices=VALIDATE_FORMATS, default="text", help=f"{formats} (default: text)")
     declare_overrides(parser)
@@ -43,10 +45,9 @@ def _declare_validate(parser: argparse.ArgumentParser) -> None:
 
 def _validate(arguments: Arguments) -> int:
     from tdspec.spec.formats import FORMATS, summary
-    from tdspec.spec.load import check
     from tdspec.spec.problems import has_error
 
-    report = {path: check(path, arguments.overrides) for path in dict.fromkeys(arguments.specs)}
+    report = {path: _problems(path, arguments.overrides) for path in dict.fromkeys(arguments.specs)}
     text = FORMATS[arguments.format](report)
     if text:
         print(text)
@@ -54,6 +55,23 @@ def _validate(arguments: Arguments) -> int:
         sys.stdout.flush()
         print(summary(report), file=sys.stderr)
     return WRONG if any(has_error(diagnostics) for diagnostics in report.values()) else FINE
+
+
+def _problems(path: str, overrides: Sequence[str]) -> tuple[Diagnostic, ...]:
+    """What is wrong with a spec or a study; no study is a valid spec, so that only errors make it worth asking."""
+    from tdspec.spec.load import check
+    from tdspec.spec.problems import has_error
+
+    found = check(path, overrides)
+    if not has_error(found):
+        return found
+    from tdspec.study.check import check_study, is_study_file  # 30 ms that a valid spec does without
+
+    if not is_study_file(path):
+        return found
+    if overrides:
+        raise UsageError(f"found --set beside {path}, which is a study", "write what its runs have under `set` in it")
+    return check_study(path)
 
 
 def _declare_show(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +106,8 @@ LIGHT_COMMANDS: dict[str, Command] = {
         "write a commented spec that runs", "tdspec init --template digits my_digits.yaml", _declare_init, _init
     ),
     "validate": Command(
-        "check specs, and report all problems with their places",
-        "tdspec validate specs/*.yaml\ntdspec validate --format sarif digits.yaml > problems.sarif",
+        "check specs and studies, and report all problems with their places",
+        "tdspec validate specs/*.yaml specs/studies/*.yaml\ntdspec validate --format sarif a.yaml > a.sarif",
         _declare_validate,
         _validate,
     ),
