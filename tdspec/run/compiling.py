@@ -6,8 +6,9 @@ Leaves out: whether XLA can compile the model (`graph/step.py`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.plan import plan_of
@@ -38,17 +39,18 @@ class Jit:
             print(self.why, file=stream)
 
 
-def jit_of(compiled: Compiled, total_steps: int | None) -> Jit:
+def jit_of(compiled: Compiled, total_steps: int | None, plan: Mapping[str, Any] | None = None) -> Jit:
     """What the spec says, or "off" for `auto` and a run that is over before compiling has paid.
 
     Args:
         compiled: with or without weights.
         total_steps: of the whole run; None: not known, and taken for many.
+        plan: of `compiled`, where it is made already; else it is made where it is needed.
     """
     spec = compiled.document.spec
     if spec.train.jit != AUTO or total_steps is None or total_steps >= WORTH_STEPS:
         return Jit(spec.train.jit)
-    flops = plan_of(compiled)["cost"]["total"] * spec.data.batch_size
+    flops = (plan or plan_of(compiled))["cost"]["total"] * spec.data.batch_size
     if total_steps * flops >= WORTH_FLOPS:
         return Jit(AUTO)
     work = f"{total_steps:,} steps of {flops / 1e9:.2g} GFLOP"

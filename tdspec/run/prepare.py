@@ -144,13 +144,16 @@ def _table_columns(sides: Sequence[WholeModel]) -> list[Column]:
 OPTIMIZER_OPTIONS = ("type", "learning_rate", "weight_decay", "momentum", "global_clipnorm")
 
 
-def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | None) -> Jit:
+def compile_optimizer(
+    compiled: Compiled, *, schedule: str, total_steps: int | None, plan: Mapping[str, Any] | None = None
+) -> Jit:
     """Give the distiller the optimizer of its spec, in the current strategy's scope.
 
     Args:
         compiled: the graph.
         schedule: of the learning rate, over `total_steps` steps.
         total_steps: of the whole run; None: not known, so that nothing can follow a schedule.
+        plan: of `compiled`, where it is made already.
 
     Returns:
         Whether XLA compiles its step.
@@ -164,7 +167,7 @@ def compile_optimizer(compiled: Compiled, *, schedule: str, total_steps: int | N
     options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
     made = make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1)
     is_half = compiled.distiller.dtype_policy.name == "mixed_float16"
-    jit = jit_of(compiled, total_steps)
+    jit = jit_of(compiled, total_steps, plan)
     compiled.distiller.compile(
         LossScale(made, name="loss_scale") if is_half else made,
         total_steps=total_steps,

@@ -124,11 +124,12 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
         splits.train.batches(document.spec.data.batch_size, epoch=0)
         steps = splits.train.num_examples // document.spec.data.batch_size
         total_steps = steps * document.spec.train.epochs
-        jit = compile_optimizer(compiled, schedule=document.spec.train.schedule, total_steps=total_steps)
+        plan = plan_of(compiled)
+        jit = compile_optimizer(compiled, schedule=document.spec.train.schedule, total_steps=total_steps, plan=plan)
     run = _folder(document, options.root, folder, resumed) if team.is_chief else run_dir.scratch()
     with run_dir.lock(run), loop.stop_on_signals():
         if team.is_chief:
-            _record_start(run, document, compiled, splits)
+            _record_start(run, compiled, splits, plan)
             record_choice(run, precision, options.stream)
             jit.say(options.stream)
         try:
@@ -201,18 +202,17 @@ def _resumed(document: Document, root: Path, folder: Path | None) -> RunFolder:
     return run
 
 
-def _record_start(run: RunFolder, document: Document, compiled: Compiled, splits: LoadedSplits) -> None:
-    plan = plan_of(compiled)
+def _record_start(run: RunFolder, compiled: Compiled, splits: LoadedSplits, plan: Mapping[str, Any]) -> None:
     if not run.spec.is_file():
         run_dir.write_text(run.plan, as_text(plan))
         # The spec itself is the last: where it is, a killed process has left nothing out.
-        for name, text in reversed(bundle(document, run.path).items()):
+        for name, text in reversed(bundle(compiled.document, run.path).items()):
             run_dir.write_text(run.path / name, text)
     run_dir.update_record(
         run,
         status="running",
-        method=document.spec.method,
-        spec_sha256=document.sha256,
+        method=compiled.document.spec.method,
+        spec_sha256=compiled.document.sha256,
         versions=plan["versions"],
         data={
             "fingerprint": splits.fingerprint,

@@ -1,4 +1,4 @@
-"""Where the time of tdspec's step goes within its XLA program: python tests/benchmarks/profile.py [--case NAME]
+"""Where the time of tdspec's step goes within its XLA program: python tests/benchmarks/thunks.py [--case NAME]
 
 In: the name of a case (`step_cases.py`). Out: one line of JSON: by kind of XLA's thunks, milliseconds a step: how often
 one runs times its least time, so that what else the machine does hardly counts. Thunks without a kind of their own
