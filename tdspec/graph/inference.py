@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tdspec.graph.folding import folded
+
 Tensor = Any
 
 
@@ -20,6 +22,7 @@ class InInference(keras.layers.Layer):
 
     Keras hands the `training` of a functional model's call to each layer in it, over what that layer was called with; a
     layer whose call has no such argument keeps its own word.
+    In that mode BatchNormalization is a part of the layer before it (`folding.py`).
 
     Args:
         model: what it runs, weights shared.
@@ -28,9 +31,10 @@ class InInference(keras.layers.Layer):
     def __init__(self, model: keras.Model, **kwargs: Any):
         super().__init__(**kwargs)
         self.model = model
+        self._folded = folded(model)
 
     def call(self, inputs: Any) -> Any:
-        return self.model(inputs, training=False)
+        return self._folded(inputs, training=False)
 
     def compute_output_spec(self, inputs: Any) -> Any:
         """What the model gives, which it knows: without this, Keras would trace all of its layers again."""
@@ -54,7 +58,8 @@ class Recomputed(InInference):
         def run(values: Sequence[Tensor]) -> list[Tensor]:
             pairs = zip(variables, values[len(given) :], strict=True)
             with keras.StatelessScope(list(pairs)):
-                return keras.tree.flatten(self.model(keras.tree.pack_sequence_as(inputs, values[: len(given)])))
+                again = keras.tree.pack_sequence_as(inputs, values[: len(given)])
+                return keras.tree.flatten(self._folded(again, training=False))
 
         @tf.custom_gradient
         def recomputed(*values: Tensor) -> Any:

@@ -21,6 +21,7 @@ from absl import logging
 
 from tdspec.errors import GraphError
 from tdspec.graph.accumulation import InMicroBatches, Pure
+from tdspec.graph.activations import by_erf
 from tdspec.graph.draws import by_philox
 from tdspec.graph.reasons import first_sentence
 from tdspec.graph.resizing import by_products
@@ -281,7 +282,7 @@ def on_flat(function: Callable[..., Any], arguments: Any) -> Any:
     """A function compiled by XLA that takes its arguments as a flat list."""
 
     def flat(*tensors: Tensor) -> Any:
-        with by_philox(), by_products():
+        with by_philox(), by_products(), by_erf():
             return function(*tf.nest.pack_sequence_as(arguments, tensors))
 
     return tf.function(flat, autograph=False, jit_compile=True)

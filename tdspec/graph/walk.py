@@ -135,11 +135,14 @@ def is_composite(operation: keras.Operation) -> bool:
     return sum(has_kernel(inner) for inner in operation._flatten_layers(include_self=False)) > 1
 
 
+def is_functional(operation: keras.Operation) -> bool:
+    """Whether an operation is a model that is a graph of others."""
+    return isinstance(operation, keras.Model) and hasattr(operation, "outputs")
+
+
 def _is_container(operation: keras.Operation) -> bool:
     """A nested model, or a layer made of blocks: what `opened` opens."""
-    if isinstance(operation, keras.Sequential) or (
-        isinstance(operation, keras.Model) and hasattr(operation, "outputs")
-    ):
+    if isinstance(operation, keras.Sequential) or is_functional(operation):
         return True
     if not isinstance(operation, keras.layers.Layer) or _is_block(operation) or _is_attention(operation):
         return False
@@ -182,8 +185,13 @@ def trace(model: keras.Model, inputs: Any, *, opening: bool = True) -> Any:
     Returns:
         The outputs, in the structure of `model.output`.
     """
+    return replayed(model, inputs, _call_opened if opening else _invoke)
+
+
+def replayed(model: keras.Model, inputs: Any, invoke: Callable[..., Any]) -> Any:
+    """As `trace`; `invoke(operation, *args, **kwargs)` calls each operation of the model."""
     values = {id(old): new for old, new in zip(model.inputs, keras.tree.flatten(inputs), strict=True)}
-    values = _replayed(nodes_of(model), values, _call_opened if opening else _invoke)
+    values = _replayed(nodes_of(model), values, invoke)
     return keras.tree.pack_sequence_as(model.output, [values[id(tensor)] for tensor in model.outputs])
 
 

@@ -1,0 +1,139 @@
+"""A model that runs in inference mode only, without its BatchNormalizations: each becomes part of the layer before it.
+
+In: a functional model. Out: the same function of the same weights with fewer passes over its activations.
+The kernels are folded when the model runs, not once and for all: they are small beside activations, and nothing is
+stale when weights are loaded or trained. Measured by `tests/benchmarks/folding.py`.
+Leaves out: dropout, which inference mode leaves out already, and q, k, v as one product, which brought nothing
+(`tests/benchmarks/step.py`: the step by hand has it).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from tdspec.graph.walk import Node, is_functional, nodes_of, replayed
+
+Tensor = Any
+
+
+def _dense(layer: keras.layers.Dense, x: Tensor, kernel: Tensor) -> Tensor:
+    return ops.matmul(x, kernel)
+
+
+def _convolution(layer: keras.layers.Conv2D, x: Tensor, kernel: Tensor) -> Tensor:
+    return ops.conv(x, kernel, strides=layer.strides, padding=layer.padding, dilation_rate=layer.dilation_rate)
+
+
+def _depthwise(layer: keras.layers.DepthwiseConv2D, x: Tensor, kernel: Tensor) -> Tensor:
+    return ops.depthwise_conv(
+        x, kernel, strides=layer.strides, padding=layer.padding, dilation_rate=layer.dilation_rate
+    )
+
+
+# Of exactly these classes: how the product with another kernel is computed.
+PRODUCTS = {
+    keras.layers.Dense: _dense,
+    keras.layers.Conv2D: _convolution,
+    keras.layers.DepthwiseConv2D: _depthwise,
+}
+
+
+class Folded(keras.layers.Layer):
+    """A linear layer and the BatchNormalization behind it, in inference mode, as one linear layer.
+
+    gamma (W x + b - mean) / sqrt(variance + epsilon) + beta = (scale W) x + scale (b - mean) + beta
+    with scale = gamma / sqrt(variance + epsilon).
+
+    Args:
+        linear: of a class in PRODUCTS, without an activation.
+        norm: over the last axis.
+    """
+
+    def __init__(self, linear: keras.layers.Layer, norm: keras.layers.BatchNormalization):
+        # float32 until the kernel is folded; the inputs come as the layer before gives them
+        super().__init__(autocast=False, dtype="float32", name=f"{linear.name}_with_{norm.name}")
+        self.linear, self.norm = linear, norm
+
+    def call(self, inputs: Tensor) -> Tensor:
+        linear, norm, dtype = self.linear, self.norm, self.linear.compute_dtype
+        scale = ops.rsqrt(norm.moving_variance + norm.epsilon)
+        if norm.scale:
+            scale = scale * norm.gamma
+        shift = -norm.moving_mean * scale
+        if linear.use_bias:
+            shift = shift + linear.bias * scale
+        if norm.center:
+            shift = shift + norm.beta
+        kernel = linear.kernel
+        # a depthwise kernel ends with (channels, multiplier), which make the last axis of the output
+        factors = ops.reshape(scale, kernel.shape[2:]) if type(linear) is keras.layers.DepthwiseConv2D else scale
+        product = PRODUCTS[type(linear)](linear, ops.cast(inputs, dtype), ops.cast(kernel * factors, dtype))
+        return product + ops.cast(shift, dtype)
+
+    def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
+        return keras.KerasTensor(self.linear.compute_output_shape(inputs.shape), dtype=self.linear.compute_dtype)
+
+
+def folded(model: keras.Model) -> keras.Model:
+    """The same model in inference mode, weights shared; itself where there is nothing to fold.
+
+    Args:
+        model: a functional model; models inside it are folded too.
+    """
+    if not any(_pairs(inner) for inner in _models_in(model)):
+        return model
+    entries = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in model.inputs]
+    inputs = keras.tree.pack_sequence_as(model.input, entries)
+    return keras.Model(inputs, _run(model, inputs), name=model.name)
+
+
+def _models_in(model: keras.Model) -> list[keras.Model]:
+    nested = [node.operation for node in nodes_of(model) if is_functional(node.operation)]
+    return [model, *(inner for each in nested for inner in _models_in(each))]
+
+
+def _run(model: keras.Model, inputs: Any) -> Any:
+    """The outputs of a model on symbolic inputs, folded."""
+    pairs = _pairs(model)
+    norms = {id(norm) for norm in pairs.values()}
+
+    def invoke(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        if id(operation) in pairs:
+            return Folded(operation, pairs[id(operation)])(*args)
+        if id(operation) in norms:
+            return args[0]
+        if is_functional(operation):
+            return _run(operation, args[0])
+        return operation(*args, **kwargs)
+
+    return replayed(model, inputs, invoke)
+
+
+def _pairs(model: keras.Model) -> Mapping[int, keras.layers.BatchNormalization]:
+    """By the id of a linear layer, the BatchNormalization that alone reads what it gives."""
+    nodes = nodes_of(model)
+    calls = Counter(id(node.operation) for node in nodes)
+    reads = Counter(tensor for node in nodes for tensor in node.inputs)
+    reads.update(id(tensor) for tensor in model.outputs)
+    maker = {output: node for node in nodes for output in node.outputs}
+    pairs = {}
+    for node in nodes:
+        if type(node.operation) is not keras.layers.BatchNormalization or calls[id(node.operation)] != 1:
+            continue
+        before = maker[node.inputs[0]]
+        if calls[id(before.operation)] == 1 and reads[node.inputs[0]] == 1 and _fit(before, node):
+            pairs[id(before.operation)] = node.operation
+    return pairs
+
+
+def _fit(before: Node, norm: Node) -> bool:
+    layer = before.operation
+    if type(layer) not in PRODUCTS or layer.activation is not keras.activations.linear:
+        return False
+    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    return channels_last and norm.operation.axis in (-1, len(norm.tensors[0].shape) - 1) and len(norm.inputs) == 1

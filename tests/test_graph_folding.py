@@ -1,0 +1,131 @@
+"""Folding: the untouched model's numbers and gradients, in fewer operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from graph_helpers import Array
+
+from tdspec.graph.folding import Folded, folded
+from tdspec.graph.inference import InInference, Recomputed
+
+layers = keras.layers
+
+
+def _with_random_weights(model: keras.Model) -> keras.Model:
+    random = np.random.default_rng(0)
+    for variable in model.variables:
+        # also variances, which are positive
+        variable.assign(random.uniform(0.5, 1.5, variable.shape))
+    return model
+
+
+def _convolutions() -> keras.Model:
+    """Every kind that is folded, and what must not be: an activation between, a tensor that another layer reads too."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.BatchNormalization(scale=False)(layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False)(image))
+    x = layers.ReLU()(x)
+    x = layers.BatchNormalization(center=False)(layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same")(x))
+    x = layers.BatchNormalization(axis=3, epsilon=0.1)(layers.Conv2D(4, 1, dilation_rate=1)(layers.ReLU()(x)))
+    x = layers.BatchNormalization(name="after_activation")(layers.Conv2D(4, 1, activation="relu")(x))
+    read_twice = layers.Conv2D(4, 1)(x)
+    x = layers.Add()([layers.BatchNormalization(name="read_twice")(read_twice), read_twice])
+    x = layers.BatchNormalization()(layers.Dense(5)(layers.GlobalAveragePooling2D()(x)))
+    return _with_random_weights(keras.Model({"image": image}, layers.Dropout(0.5)(x), name="convolutions"))
+
+
+def _nested() -> keras.Model:
+    image = keras.Input((8, 8, 3), name="photo")
+    return keras.Model({"photo": image}, layers.Dense(2)(_convolutions()({"image": image})), name="nested")
+
+
+def _counted(model: keras.Model, kind: type) -> int:
+    return sum(isinstance(layer, kind) for layer in model._flatten_layers())
+
+
+def _images() -> Array:
+    return np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("make", [_convolutions, _nested])
+def test_the_folded_model_is_the_model(make: Any) -> None:
+    model = make()
+    (name,) = model.input
+    found = folded(model)
+    assert _counted(found, Folded) == 4
+    assert {id(variable) for variable in found.variables} == {id(variable) for variable in model.variables}
+    images = {name: _images()}
+    assert np.allclose(found(images, training=False), model(images, training=False), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_are_those_of_the_model() -> None:
+    """Of what it reads, and of its weights: a student's own layers are asked again in inference mode too."""
+    model, image = _convolutions(), tf.constant(_images())
+    results = []
+    for run in (model, folded(model)):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            total = tf.reduce_sum(run({"image": image}, training=False) ** 2)
+        results.append(tape.gradient(total, [image, *(variable.value for variable in model.trainable_variables)]))
+    for one, two in zip(*results, strict=True):
+        assert np.allclose(one, two, rtol=1e-4, atol=1e-4 * np.abs(one).max())
+
+
+def test_what_is_loaded_later_counts() -> None:
+    model = _convolutions()
+    found = folded(model)
+    before = np.array(found({"image": _images()}))
+    for variable in model.variables:
+        variable.assign(variable * 1.1)
+    after = np.array(found({"image": _images()}))
+    assert not np.allclose(after, before)
+    assert np.allclose(after, model({"image": _images()}, training=False), rtol=1e-5, atol=1e-5)
+
+
+def test_fewer_passes_over_activations() -> None:
+    """Two normalizations stay: one behind an activation, one whose input is read twice."""
+
+    def products(model: keras.Model) -> int:
+        run = tf.function(lambda image: model({"image": image}, training=False), autograph=False)
+        operations = run.get_concrete_function(tf.TensorSpec((4, 8, 8, 3))).graph.get_operations()
+        shapes = [operation.outputs[0].shape for operation in operations if operation.type == "Mul"]
+        return sum(shape.rank == 4 and shape[0] == 4 for shape in shapes)
+
+    model = _convolutions()
+    assert (products(model), products(folded(model))) == (5, 2)
+
+
+def test_nothing_to_fold_changes_nothing() -> None:
+    entry = keras.Input((3,))
+    model = keras.Model(entry, layers.Dense(2, activation="relu")(entry))
+    assert folded(model) is model
+
+
+@pytest.mark.parametrize("kind", [InInference, Recomputed])
+@pytest.mark.parametrize("training", [False, True])
+def test_layers_in_inference_mode_run_folded(kind: type[InInference], training: bool) -> None:
+    """Whatever the mode of the graph around them: dropout draws nothing, statistics of the batch are not taken."""
+    model = _convolutions()
+    image = keras.Input((8, 8, 3), name="image")
+    around = keras.Model(image, kind(model, name="around")({"image": image}))
+    expected = model({"image": _images()}, training=False)
+    assert np.allclose(around(_images(), training=training), expected, rtol=1e-5, atol=1e-5)
+    assert len(around.variables) == len(model.variables)
+
+
+def test_half_precision_folds_in_float32() -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = _convolutions()
+        found = folded(model)
+    finally:
+        keras.config.set_dtype_policy(before)
+    one, two = (run({"image": _images()}, training=False) for run in (model, found))
+    assert one.dtype == two.dtype
+    one, two = (tf.cast(tensor, "float32").numpy() for tensor in (one, two))
+    assert np.allclose(one, two, rtol=0.05, atol=0.05 * np.abs(one).max())
