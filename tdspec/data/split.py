@@ -131,6 +131,13 @@ class Split:
         draws = self._draws(view)
         large = {name: drawn for name, drawn in draws.items() if self.examples.images[name].pixels > SMALL_IMAGE_PIXELS}
         small = {name: drawn for name, drawn in draws.items() if name not in large}
+        finish = self._finisher(small, set(large))
+        if not (self.examples.files or self.examples.records or large):
+            # nothing to do example by example: a batch of indices is one element, which small models would wait for
+            whole = {
+                name: _in_rows(values, batch_size) for name, values in self._order(batch_size, epoch, start).items()
+            }
+            return tf.data.Dataset.from_tensor_slices(whole).map(finish, **PARALLEL)
         elements = self._elements(batch_size, epoch, start)
         if self.examples.files:
             elements = elements.map(self._file_decoder(), **PARALLEL)
@@ -138,7 +145,7 @@ class Split:
             elements = elements.map(self._record_decoder(), **PARALLEL)
         if large:
             elements = elements.map(self._image_augmenter(large), **PARALLEL)
-        return elements.batch(batch_size, drop_remainder=True).map(self._finisher(small, set(large)), **PARALLEL)
+        return elements.batch(batch_size, drop_remainder=True).map(finish, **PARALLEL)
 
     def sample(self, step: int) -> dict[str, Array]:
         """Every step-th example of what is in memory, and what tells the rest apart without decoding it."""
@@ -168,16 +175,25 @@ class Split:
 
     def _elements(self, batch_size: int, epoch: int | None, start: int) -> tf.data.Dataset:
         """{index, weight} of each example in the wanted order, and its record where it comes from one."""
-        padding = (start - self.num_examples) % batch_size if epoch is None else 0
         if self.examples.records:
+            padding = self._padding(batch_size, epoch, start)
             records = self._records(epoch).skip(start)
             filling = records.take(1).repeat(padding).map(lambda item: {**item, "weight": tf.zeros((), tf.float32)})
             return records.concatenate(filling) if padding else records
+        return tf.data.Dataset.from_tensor_slices(self._order(batch_size, epoch, start))
+
+    def _padding(self, batch_size: int, epoch: int | None, start: int) -> int:
+        """How often an example is repeated to fill the last batch up."""
+        return (start - self.num_examples) % batch_size if epoch is None else 0
+
+    def _order(self, batch_size: int, epoch: int | None, start: int) -> dict[str, Array]:
+        """{index, weight} of all examples that are in memory, in the wanted order."""
+        padding = self._padding(batch_size, epoch, start)
         order = np.arange(start, self.num_examples)
         if epoch is not None:
             order = generator("order", self.examples.seed, epoch).permutation(self.num_examples)
         weight = np.r_[np.ones(len(order), np.float32), np.zeros(padding, np.float32)]
-        return tf.data.Dataset.from_tensor_slices({"index": np.r_[order, np.full(padding, start)], "weight": weight})
+        return {"index": np.r_[order, np.full(padding, start)], "weight": weight}
 
     def _records(self, epoch: int | None) -> tf.data.Dataset:
         images = next(iter(self.examples.records.values()))
@@ -259,6 +275,11 @@ class Split:
             return index, features, label, element["weight"] * tf.gather(weights, index)
 
         return finish
+
+
+def _in_rows(values: Array, size: int) -> Array:
+    """(n,) -> (n // size, size)."""
+    return values[: len(values) // size * size].reshape(-1, size)
 
 
 def _without_index(index: tf.Tensor, features: Element, label: tf.Tensor, weight: tf.Tensor) -> Batch:

@@ -5,18 +5,21 @@
 In: the name of a case (`step_cases.py`). Out: one line of JSON: examples a second of two replicas with a thread each
 over those of one replica with one thread, at the same batch a replica, XLA on; the median over rounds that take turns.
 Each has a process of its own, since TensorFlow fixes threads and devices when it starts; only one works at a time.
+Beside it the same for two processes of one replica that work at once and share nothing: what the two cores can give.
 Leaves out: the input pipeline (one batch, in memory), and whether the results are equal (`test_graph_step.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -68,6 +71,12 @@ def asked(process: subprocess.Popen[str]) -> float:
     return float(process.stdout.readline())
 
 
+def asked_at_once(processes: Sequence[subprocess.Popen[str]]) -> float:
+    """The examples a second of all of them together."""
+    with concurrent.futures.ThreadPoolExecutor(len(processes)) as pool:
+        return sum(pool.map(asked, processes))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -79,12 +88,16 @@ def main() -> None:
     if given.replicas:
         work(given.case, given.replicas, given.steps)
         return
-    one, two = (started(given.case, replicas, given.steps) for replicas in (1, 2))
-    for process in (one, two):
+    one, other, two = (started(given.case, replicas, given.steps) for replicas in (1, 1, 2))
+    for process in (one, other, two):
         asked(process)
-    ratios = [asked(two) / asked(one) for _ in range(given.rounds)]
-    print(json.dumps({given.case: round(statistics.median(ratios), 2)}))
-    for process in (one, two):
+    ratios: dict[str, list[float]] = {"two replicas": [], "two processes": []}
+    for _ in range(given.rounds):
+        alone = asked(one)
+        ratios["two replicas"].append(asked(two) / alone)
+        ratios["two processes"].append(asked_at_once((one, other)) / alone)
+    print(json.dumps({given.case: {name: round(statistics.median(found), 2) for name, found in ratios.items()}}))
+    for process in (one, other, two):
         process.terminate()
 
 

@@ -27,6 +27,8 @@ import tensorflow as tf
 from by_hand_tensorflow import Stepper
 from step_cases import CASES, batch_of, compiled_case
 
+from tdspec.run.bench_feed import random_batch
+
 Run = Callable[[Any], Any]
 
 
@@ -45,10 +47,14 @@ def many(distiller: Any, batch: Any) -> Run:
     return run
 
 
-def tdspec_step(name: str) -> tuple[Any, Run]:
-    """(compiled case, a call that runs so many steps)."""
-    compiled = compiled_case(name)
-    return compiled, many(compiled.distiller, batch_of(name))
+def tdspec_step(name: str, *, cache: bool = False) -> tuple[Any, Run]:
+    """(compiled case, a call that runs so many steps); with a cache, the teacher's states come in as from its files."""
+    if not cache:
+        compiled = compiled_case(name)
+        return compiled, many(compiled.distiller, batch_of(name))
+    data = {"source": "digits", "batch_size": CASES[name].batch, "teacher_cache": {"dtype": "float32"}}
+    compiled = compiled_case(name, data=data)
+    return compiled, many(compiled.distiller, random_batch(compiled))
 
 
 def seconds(run: Run, steps: int) -> float:
