@@ -25,6 +25,7 @@ def _declare_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time (default: 1)")
     parser.add_argument("--resume", action="store_true", help="go on with a study that was stopped, or was changed")
     parser.add_argument("--runs", default="runs", metavar="ROOT", help="the folder of all runs (default: runs)")
+    declare_overrides(parser)
 
 
 def _study(arguments: Arguments) -> int:
@@ -36,7 +37,7 @@ def _study(arguments: Arguments) -> int:
 
     if arguments.jobs < 1:
         raise UsageError(f"found --jobs {arguments.jobs}, expected at least 1")
-    study = load_study(arguments.study)
+    study = load_study(arguments.study, arguments.overrides)
     result = run_study(
         study, root=Path(arguments.runs), jobs=arguments.jobs, resume=arguments.resume, stream=sys.stderr
     )

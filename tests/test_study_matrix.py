@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,12 @@ DRAWN = "{train: 0.8, validation: 0.1, test: 0.1}"
 SLICES = '{train: "all[:80%]", validation: "all[80%:90%]", test: "all[90%:]"}'
 
 
-def study(folder: Path, rest: str, splits: str = DRAWN) -> Study:
+def study(folder: Path, rest: str, splits: str = DRAWN, overrides: Sequence[str] = ()) -> Study:
     (folder / "teacher.yaml").write_text(TEACHER.replace("SPLITS", splits), "utf-8")
     (folder / "student.yaml").write_text(STUDENT.replace("SPLITS", splits), "utf-8")
     path = folder / "study.yaml"
     path.write_text(f"version: 1\nname: s\nspec: student.yaml\n{rest}", "utf-8")
-    return load_study(path)
+    return load_study(path, overrides)
 
 
 def words(runs: tuple[StudyRun, ...]) -> list[str]:
@@ -49,6 +50,19 @@ def test_runs_are_all_combinations_in_order(tmp_path: Path) -> None:
     assert [run.document.spec.seed for run in runs] == [0, 1, 0, 1]
     assert [run.document.spec.method for run in runs] == ["scratch", "scratch", "talking", "talking"]
     assert all(run.document.spec.train.epochs == 3 for run in runs)
+
+
+def test_what_the_command_line_sets_all_runs_have(tmp_path: Path) -> None:
+    rest = "axes: {seed: [0, 1]}\nset: {train.epochs: 3}\n"
+    runs = plan_runs(study(tmp_path, rest, overrides=["train.epochs=4", "method=logit"]))
+    assert [(run.document.spec.train.epochs, run.document.spec.method) for run in runs] == [(4, "logit")] * 2
+
+
+def test_a_mistake_of_the_command_line_is_shown_there(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        plan_runs(study(tmp_path, "axes: {seed: [0, 1]}\n", overrides=["train.epoch=4"]))
+    (problem,) = caught.value.diagnostics
+    assert problem.place.file == "--set train.epoch=4" and "did you mean 'epochs'" in problem.hint
 
 
 def test_axes_that_a_method_does_not_read_make_no_runs(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tdspec.errors import SpecError
+from tdspec.errors import SpecError, TdspecError
 from tdspec.study.space import Choices, Range
 from tdspec.study.study_file import load_study
 
@@ -45,6 +45,32 @@ def test_a_study_is_read_with_its_axes_in_order(tmp_path: Path) -> None:
 
 def test_set_may_be_left_out(tmp_path: Path) -> None:
     assert load_study(written(tmp_path, GOOD.replace("set: {train.epochs: 3}\n", ""))).settings == {}
+
+
+def test_an_override_counts_as_if_it_stood_under_set(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD)
+    study = load_study(path, ["train.epochs=5", "teacher.backbone={preset: ./vit}", "data.path=a.npz"])
+    preset = str(Path.cwd() / "vit")
+    assert study.settings == {
+        "train.epochs": 5, "teacher.backbone": {"preset": preset}, "data.path": str(Path.cwd() / "a.npz"),
+    }  # fmt: skip
+    assert study.overrides[0] == "train.epochs=5"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=3", "found --set seed=3, but seed varies in the study"),
+        ("losses.logit=1", "found --set losses.logit=1, but losses.logit varies in the study"),
+        ("losses.logit", "found the override 'losses.logit', expected KEY.PATH=VALUE"),
+        ("train.epochs=[", "--set train.epochs=[:1:15: error: "),
+    ],
+)
+def test_an_override_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    text = f"{GOOD}search: {{trials: 2, space: {{logit: {{losses.logit: {{low: 1, high: 2}}}}}}}}\n"
+    with pytest.raises(TdspecError) as caught:
+        load_study(written(tmp_path, text), [override])
+    assert str(caught.value).startswith((message, f"error: {message}"))
 
 
 def test_all_problems_come_together_with_their_places(tmp_path: Path) -> None:

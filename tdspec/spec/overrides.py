@@ -30,17 +30,32 @@ def apply_overrides(root: Node, overrides: Sequence[str]) -> tuple[Node, tuple[D
     """
     diagnostics: list[Diagnostic] = []
     for override in overrides:
-        key, equals, text = override.partition("=")
-        path = parse_dotted(key.strip())
-        if not equals or not path or dotted(path) != key.strip() or not isinstance(path[0], str):
-            hint = "write --set train.epochs=3"
-            raise UsageError(f"found the override '{override}', expected KEY.PATH=VALUE", hint)
-        file = f"--set {override}"
-        node, found = read_text(text, file, len(key) + 2) if text.strip() else (Node(Place(file, 1, 1), None), ())
-        diagnostics += [replace(item, key=dotted((*path, *parse_dotted(item.key)))) for item in found]
-        place = Place(file, 1, 1)
-        root = with_value(_open_way(root, path, place), path, place, _absolute_paths(node, path))
+        path, node, found = read_override(override)
+        diagnostics += found
+        place = Place(f"--set {override}", 1, 1)
+        root = with_value(_open_way(root, path, place), path, place, node)
     return root, tuple(diagnostics)
+
+
+def read_override(override: str) -> tuple[KeyPath, Node, tuple[Diagnostic, ...]]:
+    """The key path of an override, its value with absolute paths, and what is wrong with the value's text.
+
+    Args:
+        override: a "key.path=value" text.
+
+    Raises:
+        UsageError: no "=", or no key.
+        SpecError: a value that is not YAML.
+    """
+    key, equals, text = override.partition("=")
+    path = parse_dotted(key.strip())
+    if not equals or not path or dotted(path) != key.strip() or not isinstance(path[0], str):
+        hint = "write --set train.epochs=3"
+        raise UsageError(f"found the override '{override}', expected KEY.PATH=VALUE", hint)
+    file = f"--set {override}"
+    node, found = read_text(text, file, len(key) + 2) if text.strip() else (Node(Place(file, 1, 1), None), ())
+    diagnostics = tuple(replace(item, key=dotted((*path, *parse_dotted(item.key)))) for item in found)
+    return path, _absolute_paths(node, path), diagnostics
 
 
 def _open_way(root: Node, path: KeyPath, place: Place) -> Node:

@@ -200,6 +200,8 @@ def _moved(diagnostic: Diagnostic, study: Study) -> Diagnostic:
         return diagnostic
     text = diagnostic.place.file.removeprefix("--set ")
     key = text.partition("=")[0]
+    if any(key == given.partition("=")[0].strip() for given in study.overrides):
+        return diagnostic
     at = study.source.key_place if diagnostic.rule == "unknown-key" else study.source.place
     if diagnostic.rule == "unknown-key" and key in study.axes:
         return replace(diagnostic, place=at(("axes", key)))

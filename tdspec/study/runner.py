@@ -6,6 +6,7 @@ Leaves out: the search (`searching.py`), the table (`table.py`), training (`run/
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,9 @@ def run_study(study: Study, *, root: Path, jobs: int, resume: bool, stream: Text
             train_teachers(folder, waiting, root, stream)
             failures = _train_runs(folder, study, runs, root=root, jobs=jobs, stream=stream)
         except KeyboardInterrupt:
-            print(f"to go on: tdspec study {study.source.file} --resume --runs {root}", file=stream)
+            words = [study.source.file, "--resume", "--runs", str(root)]
+            words += [word for text in study.overrides for word in ("--set", text)]
+            print(f"to go on: tdspec study {shlex.join(words)}", file=stream)
             raise
         results = read_results(folder)
         table = tabulate(results)

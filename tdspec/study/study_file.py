@@ -6,16 +6,18 @@ Leaves out: whether the axes' keys and values make valid specs (`matrix.py` and 
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tdspec.errors import SpecError, UsageError
+from tdspec.spec.overrides import read_override
 from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
-from tdspec.spec.source import Source, plain_data
+from tdspec.spec.source import Source, dotted, plain_data
 from tdspec.spec.words import did_you_mean, found, quoted, similar
 from tdspec.study.space import Space, read_space, space_problems
 from tdspec.study.study_schema import filled, study_schema, violations
@@ -57,6 +59,7 @@ class Study:
         axes: by key path of the spec, the values it takes, in the order they were written; of `variants`, the names.
         variants: by name, what a variant sets.
         settings: by key path, what all runs have otherwise than the spec.
+        overrides: the "key=value" texts of the command line, whose values are in `settings`.
         average: axes whose values are one task together.
         search: how hyper-parameters are chosen, or None.
         source: the places of the text.
@@ -67,6 +70,7 @@ class Study:
     axes: Mapping[str, tuple[Any, ...]]
     variants: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
+    overrides: tuple[str, ...]
     average: tuple[str, ...]
     search: Search | None
     source: Source
@@ -77,14 +81,17 @@ class Study:
         return os.path.dirname(os.path.abspath(self.source.file))
 
 
-def load_study(path: str | os.PathLike[str]) -> Study:
+def load_study(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Study:
     """Read and check a study file.
 
     Args:
         path: the YAML file.
+        overrides: "key=value" texts, which count as if they stood under `set`; paths in them start from the current
+            folder.
 
     Raises:
-        SpecError: the file is no valid study; holds all problems.
+        SpecError: the file is no valid study, or a value is no YAML; holds all problems.
+        UsageError: an override of what varies in the study.
     """
     file = os.fspath(path)
     root, reading = read_file(Path(file), file)
@@ -103,11 +110,29 @@ def load_study(path: str | os.PathLike[str]) -> Study:
         spec=os.path.normpath(spec),
         axes={key: tuple(items) for key, items in values["axes"].items()},
         variants=values["axes"].get(VARIANTS, {}),
-        settings=whole["set"],
+        settings={**whole["set"], **_overridden(overrides, values)},
+        overrides=tuple(overrides),
         average=tuple(whole["average"]),
         search=_search(whole["search"]) if "search" in whole else None,
         source=source,
     )
+
+
+def _overridden(overrides: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """By key path, what overrides set."""
+    search = _mapping(values.get("search"))
+    varied = [*values["axes"], *itertools.chain(*_mapping(search.get("space")).values())]
+    varied += itertools.chain(*values["axes"].get(VARIANTS, {}).values())
+    found = {}
+    for text in overrides:
+        path, node, diagnostics = read_override(text)
+        if has_error(diagnostics):
+            raise SpecError(diagnostics)
+        key = dotted(path)
+        if key in varied:
+            raise UsageError(f"found --set {text}, but {key} varies in the study", "change the study's file")
+        found[key] = plain_data(node)
+    return found
 
 
 def make_search(options: Mapping[str, Any]) -> Search:
