@@ -178,8 +178,10 @@ def test_modes_in_a_step(tmp_path: Path, iterations: int) -> None:
     assert all(np.array_equal(old, variable) for old, variable in zip(frozen, teacher.variables, strict=True))
     tensors = distiller({"image": pixels()}, training=True)
     low = segments.lower({"image": pixels()}, training=False)
-    assert np.array_equal(tensors["teacher_low"], low)
-    assert np.array_equal(tensors["teacher_high"], segments.middle([low], training=False))
+    high = segments.middle([low], training=False)
+    # its BatchNormalizations are folded, which changes the last digits
+    for name, expected in (("teacher_low", low), ("teacher_high", high)):
+        assert np.allclose(tensors[name], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_only_the_pass_on_the_data_drops(tmp_path: Path) -> None:
