@@ -39,8 +39,12 @@ def _convolutions() -> keras.Model:
 
 
 def _nested() -> keras.Model:
+    """A model inside that is called twice, beside a layer with the name of one in it."""
     image = keras.Input((8, 8, 3), name="photo")
-    return keras.Model({"photo": image}, layers.Dense(2)(_convolutions()({"image": image})), name="nested")
+    inside = _convolutions()
+    inside.layers[1].name = "same"
+    x = layers.Add()([inside({"image": image}), inside({"image": layers.Identity(name="same")(image)})])
+    return keras.Model({"photo": image}, layers.Dense(2)(x), name="nested")
 
 
 def _counted(model: keras.Model, kind: type) -> int:

@@ -101,15 +101,15 @@ def _run(model: keras.Model, inputs: Any) -> Any:
     """The outputs of a model on symbolic inputs, folded."""
     pairs = _pairs(model)
     norms = {id(norm) for norm in pairs.values()}
+    # models inside stay models, since their layers may have the names of others; each once, wherever it is called
+    inside = {id(node.operation): folded(node.operation) for node in nodes_of(model) if is_functional(node.operation)}
 
     def invoke(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         if id(operation) in pairs:
             return Folded(operation, pairs[id(operation)])(*args)
         if id(operation) in norms:
             return args[0]
-        if is_functional(operation):
-            return _run(operation, args[0])
-        return operation(*args, **kwargs)
+        return inside.get(id(operation), operation)(*args, **kwargs)
 
     return replayed(model, inputs, invoke)
 
