@@ -85,24 +85,13 @@ def folded(model: keras.Model) -> keras.Model:
     Args:
         model: a functional model; models inside it are folded too.
     """
-    if not any(_pairs(inner) for inner in _models_in(model)):
-        return model
-    entries = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in model.inputs]
-    inputs = keras.tree.pack_sequence_as(model.input, entries)
-    return keras.Model(inputs, _run(model, inputs), name=model.name)
-
-
-def _models_in(model: keras.Model) -> list[keras.Model]:
-    nested = [node.operation for node in nodes_of(model) if is_functional(node.operation)]
-    return [model, *(inner for each in nested for inner in _models_in(each))]
-
-
-def _run(model: keras.Model, inputs: Any) -> Any:
-    """The outputs of a model on symbolic inputs, folded."""
     pairs = _pairs(model)
     norms = {id(norm) for norm in pairs.values()}
     # models inside stay models, since their layers may have the names of others; each once, wherever it is called
-    inside = {id(node.operation): folded(node.operation) for node in nodes_of(model) if is_functional(node.operation)}
+    nested = {id(node.operation): node.operation for node in nodes_of(model) if is_functional(node.operation)}
+    inside = {key: folded(operation) for key, operation in nested.items()}
+    if not pairs and all(inside[key] is operation for key, operation in nested.items()):
+        return model
 
     def invoke(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         if id(operation) in pairs:
@@ -111,7 +100,9 @@ def _run(model: keras.Model, inputs: Any) -> Any:
             return args[0]
         return inside.get(id(operation), operation)(*args, **kwargs)
 
-    return replayed(model, inputs, invoke)
+    entries = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in model.inputs]
+    inputs = keras.tree.pack_sequence_as(model.input, entries)
+    return keras.Model(inputs, replayed(model, inputs, invoke), name=model.name)
 
 
 def _pairs(model: keras.Model) -> Mapping[int, keras.layers.BatchNormalization]:

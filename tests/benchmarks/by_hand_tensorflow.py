@@ -36,7 +36,7 @@ class TensorFlow:
         return tf.reshape(heard, (*heard.shape[:2], -1))
 
     def gelu(self, x: Any) -> Any:
-        # by erf: XLA takes twice as long for the erfc of tf.nn.gelu
+        # by erf: XLA takes longer for the erfc of tf.nn.gelu
         return 0.5 * x * (1.0 + tf.math.erf(x * 0.5**0.5))
 
     def relu(self, x: Any) -> Any:
