@@ -48,3 +48,17 @@ def test_lower_precision_stays() -> None:
     assert found.dtype == tf.bfloat16 and np.allclose(
         tf.cast(found, "float32"), tf.cast(expected, "float32"), rtol=0.02, atol=0.02
     )
+
+
+def test_the_backward_pass_is_given_the_argument_alone() -> None:
+    """Beside GELU the forward program gives nothing else: what is kept is written and read."""
+
+    def loss(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = on_flat(keras.activations.gelu, (x,))(x)
+        return tape.gradient(y, x)
+
+    graph = tf.function(loss, autograph=False).get_concrete_function(tf.zeros((3,))).graph
+    calls = [operation for operation in graph.get_operations() if "Call" in operation.type]
+    assert [len(call.outputs) for call in calls] == [2, 1]

@@ -239,3 +239,16 @@ def test_nothing_is_computed_that_no_term_needs(
     communication = {"message": {"dim": 4}, "encoder": {"type": "linear"}, "iterations": iterations}
     distiller = compiled(tmp_path, method, losses=losses, communication=communication).distiller
     assert _products(distiller) == expected
+
+
+def test_two_halves_have_the_products_of_the_whole(tmp_path: Path) -> None:
+    """TensorFlow's gradient of the forward program would have those of the teacher's kernels, too."""
+    distiller = compiled(tmp_path).distiller
+    whole = _products(distiller)
+    distiller.compile("sgd", jit="on")
+    strategy = make_strategy("mirrored", 2)
+    batch = Batch({"image": tf.constant(pixels())}, tf.constant(np.arange(8)), tf.ones(8))
+    halves: Any = Step(distiller, "on").prepare(batch, strategy)
+    programs = [half.experimental_get_compiler_ir(*half.input_signature) for half in (halves.forward, halves.backward)]
+    texts = [str(program(stage="hlo")) for program in programs]
+    assert sum(len(re.findall(r" dot\(", text)) for text in texts) == whole

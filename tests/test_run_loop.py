@@ -97,6 +97,7 @@ def make_model(strategy: tf.distribute.Strategy, *, dropout: float = 0.0, learni
                 global_clipnorm=0.5,
                 schedule="cosine",
                 total_steps=EPOCHS * 5,
+                jit=False,
             )
         )
         model.optimizer.build(model.trainable_variables)

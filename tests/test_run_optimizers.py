@@ -20,6 +20,7 @@ PLAIN: dict[str, Any] = {
     "global_clipnorm": 0.0,
     "schedule": "constant",
     "total_steps": 10,
+    "jit": False,
 }
 
 
@@ -126,6 +127,16 @@ def test_weight_decay_is_decoupled_and_momentum_carries() -> None:
     weights, _ = update(make_strategy("none", "auto"), SHARES, momentum=0.5)
     # Steps of 1 and 1 + 0.5.
     np.testing.assert_allclose(weights, np.array([1.0, 2.0, 3.0]) - 0.1 * 2.5 * SHARES.sum(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", list(OPTIMIZERS))
+@pytest.mark.parametrize("name", ["none", "mirrored"])
+def test_one_program_of_xla_updates_all_that_a_replica_has(kind: str, name: str) -> None:
+    strategy = make_strategy(name, 2 if name == "mirrored" else "auto")
+    options: dict[str, Any] = {"type": kind, "weight_decay": 0.5, "global_clipnorm": 0.3, "schedule": "cosine"}
+    found, expected = (update(strategy, SHARES, **options, jit=jit) for jit in (True, False))
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", list(OPTIMIZERS))

@@ -8,6 +8,7 @@ Leaves out: the approximation by tanh, and lower precision than float32, which s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,8 @@ from typing import Any
 import tensorflow as tf
 
 from tdspec.graph.replacing import replaced
+
+GELU_GRADIENT = "TdspecGeluByErf"
 
 
 @contextmanager
@@ -30,4 +33,18 @@ def _gelu(plain: Callable[..., Any], features: Any, approximate: bool = False, *
     features = tf.convert_to_tensor(features)
     if approximate or features.dtype != tf.float32:
         return plain(features, approximate=approximate, **options)
-    return 0.5 * features * (1.0 + tf.math.erf(features * 0.5**0.5))
+    half = 0.5 * (1.0 + tf.math.erf(features * 0.5**0.5))
+    with tf.compat.v1.get_default_graph().gradient_override_map({"Mul": GELU_GRADIENT}):
+        return features * half
+
+
+@tf.RegisterGradient(GELU_GRADIENT)
+def _gradient(operation: tf.Operation, upstream: Any) -> tuple[Any, None]:
+    """Of x P(x) by x: P(x) + x p(x), where P and p are the standard normal's distribution and density.
+
+    The gradient that TensorFlow derives keeps five tensors of the size of x for the backward pass, this one x alone.
+    """
+    x = operation.inputs[0]
+    distribution = 0.5 * (1.0 + tf.math.erf(x * 0.5**0.5))
+    density = tf.exp(-0.5 * tf.square(x)) * (2.0 * math.pi) ** -0.5
+    return upstream * (distribution + x * density), None

@@ -10,6 +10,7 @@ Leaves out: what a step does (`distiller.py`).
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -23,6 +24,7 @@ from tdspec.errors import GraphError
 from tdspec.graph.accumulation import InMicroBatches, Pure
 from tdspec.graph.activations import by_erf
 from tdspec.graph.draws import by_philox
+from tdspec.graph.halves import Uncuttable, in_halves
 from tdspec.graph.reasons import first_sentence
 from tdspec.graph.resizing import by_products
 
@@ -39,6 +41,9 @@ SYNCHRONIZED = "the student's BatchNormalization sums over the replicas, which n
 # Operations that XLA's code for a CPU takes 25 to 40 times as long for as TensorFlow's own, measured at the sizes of an
 # EfficientNet; a step of specs/cifar10_efficientnet.yaml took 10 s instead of 0.8 s.
 SLOW_ON_CPU = frozenset({"DepthwiseConv2dNative"})
+
+# What XLA computes otherwise than TensorFlow.
+CONTEXTS = (by_philox, by_products, by_erf)
 
 # How XLA names the operation that it does not know.
 UNKNOWN_OPERATION = re.compile(r"unsupported operations[^:]*: (\w+) \(")
@@ -153,7 +158,14 @@ class Step:
             return lowered(lambda *given: self._plain(*given), (batch,), size, avoided)
         groups = (self._model.trained_variables, self._others)
         values = [[tf.TensorSpec(variable.shape, variable.dtype) for variable in group] for group in groups]
-        return lowered(self._forward, (*values, batch.features), size, avoided)
+        arguments = (*values, batch.features)
+        program = lowered(self._forward, arguments, size, avoided)
+        if self._accumulate_steps > 1:
+            return program
+        try:
+            return in_halves(self._forward, arguments, CONTEXTS)
+        except Uncuttable:
+            return program
 
     def _plain(self, batch: Batch) -> None:
         if self._accumulate_steps > 1:
@@ -182,6 +194,8 @@ class Step:
         self, trained: Sequence[Tensor], others: Sequence[Tensor], features: Mapping[str, Tensor]
     ) -> tuple[Mapping[str, Tensor], list[Tensor]]:
         """(values of variables, features) -> (tensors of the graph, new values of `_changed`); touches no variable."""
+        # TensorFlow's gradient of a program is that of all its arguments, wanted or not.
+        others, features = tf.nest.map_structure(tf.stop_gradient, (list(others), dict(features)))
         run: Pure = partial(self._run_once, others)
         if self._accumulate_steps > 1:
             dtypes = {name: tensor.dtype for name, tensor in self._model.output.items()}
@@ -282,7 +296,9 @@ def on_flat(function: Callable[..., Any], arguments: Any) -> Any:
     """A function compiled by XLA that takes its arguments as a flat list."""
 
     def flat(*tensors: Tensor) -> Any:
-        with by_philox(), by_products(), by_erf():
+        with contextlib.ExitStack() as stack:
+            for context in CONTEXTS:
+                stack.enter_context(context())
             return function(*tf.nest.pack_sequence_as(arguments, tensors))
 
     return tf.function(flat, autograph=False, jit_compile=True)

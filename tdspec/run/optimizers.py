@@ -38,15 +38,62 @@ class ReplicaInvariant:
         super().apply(dense, trainable_variables)  # type: ignore[misc]
 
 
-class Adam(ReplicaInvariant, keras.optimizers.Adam):
+class InOneProgram:
+    """Updates all variables of a replica in one program of XLA. Mixed in before a Keras optimizer.
+
+    Keras sums each gradient over the replicas by itself, and runs a dozen operations for each variable.
+
+    Attributes:
+        jit: whether it does; else as Keras does.
+    """
+
+    jit = False
+    weight_decay: float | None
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        keras_own: Any = super()
+        if not self.jit:
+            keras_own._apply_weight_decay(variables)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[Any]) -> list[Any]:
+        keras_own: Any = super()
+        if not self.jit:
+            return list(keras_own._all_reduce_sum_gradients(grads_and_vars))
+        gradients, variables = zip(*grads_and_vars, strict=True)
+        return list(zip(_summed_over_replicas(gradients), variables, strict=True))
+
+    def _distributed_tf_update_step(
+        self, distribution: tf.distribute.Strategy, grads_and_vars: Sequence[Any], learning_rate: Any
+    ) -> None:
+        keras_own: Any = super()
+        if not self.jit:
+            keras_own._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
+            return
+
+        def on_one_replica(_: tf.Variable, pairs: Sequence[Any], rate: Any) -> None:
+            gradients, variables = zip(*pairs, strict=True)
+
+            def update(gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> None:
+                for gradient, variable in zip(gradients, variables, strict=True):
+                    if self.weight_decay and keras_own._use_weight_decay(variable):
+                        variable.assign_sub(variable * tf.cast(rate * self.weight_decay, variable.dtype))
+                    keras_own.update_step(gradient, variable, rate)
+
+            tf.function(update, autograph=False, jit_compile=True)(gradients, tf.convert_to_tensor(rate))
+
+        first_variable = grads_and_vars[0][1]
+        distribution.extended.update(first_variable, on_one_replica, args=(grads_and_vars, learning_rate), group=False)
+
+
+class Adam(ReplicaInvariant, InOneProgram, keras.optimizers.Adam):
     """Keras's Adam."""
 
 
-class AdamW(ReplicaInvariant, keras.optimizers.AdamW):
+class AdamW(ReplicaInvariant, InOneProgram, keras.optimizers.AdamW):
     """Keras's AdamW."""
 
 
-class SGD(ReplicaInvariant, keras.optimizers.SGD):
+class SGD(ReplicaInvariant, InOneProgram, keras.optimizers.SGD):
     """Keras's SGD."""
 
 
@@ -89,6 +136,7 @@ def make_optimizer(
     global_clipnorm: float,
     schedule: str,
     total_steps: int,
+    jit: bool,
 ) -> keras.optimizers.Optimizer:
     """Build an optimizer; call it in the strategy's scope.
 
@@ -100,6 +148,7 @@ def make_optimizer(
         global_clipnorm: largest norm of the whole gradient; 0: no limit.
         schedule: a key of `SCHEDULES`.
         total_steps: steps of the whole run, over which the schedule stretches.
+        jit: whether XLA compiles the update.
 
     Raises:
         RunError: momentum for an optimizer that has none.
@@ -114,15 +163,24 @@ def make_optimizer(
     if weight_decay or type == "adamw":
         arguments["weight_decay"] = weight_decay
     optimizer = OPTIMIZERS[type](**arguments)
-    optimizer.max_norm = global_clipnorm
+    optimizer.max_norm, optimizer.jit = global_clipnorm, jit
     return optimizer
 
 
 def _clip_scale(shares: list[tf.Tensor], max_norm: float) -> tf.Tensor:
     """The factor that brings the gradient's norm down to `max_norm`: a float32 scalar, NaN for an infinite norm."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync > 1:
-        shares = context.all_reduce(tf.distribute.ReduceOp.SUM, shares)
+    shares = _summed_over_replicas(shares)
     norm = tf.linalg.global_norm([tf.cast(share, tf.float32) for share in shares])
     # max_norm / max(norm, max_norm); the second summand is 0, or NaN for a norm that is infinite or NaN.
     return max_norm / tf.maximum(norm, max_norm) + (norm - norm)
+
+
+def _summed_over_replicas(shares: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The sums over the replicas of tensors of one dtype, by one message instead of one for each."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return list(shares)
+    packed = tf.concat([tf.reshape(share, [-1]) for share in shares], axis=0)
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, packed)
+    parts = tf.split(total, [share.shape.num_elements() for share in shares])
+    return [tf.reshape(part, share.shape) for part, share in zip(parts, shares, strict=True)]

@@ -165,9 +165,9 @@ def compile_optimizer(
     _require_even_batches(compiled.document, tf.distribute.get_strategy().num_replicas_in_sync)
     optimizer = compiled.document.spec.train.optimizer
     options = {name: getattr(optimizer, name) for name in OPTIMIZER_OPTIONS}
-    made = make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1)
-    is_half = compiled.distiller.dtype_policy.name == "mixed_float16"
     jit = jit_of(compiled, total_steps, plan)
+    made = make_optimizer(**options, schedule=schedule, total_steps=total_steps or 1, jit=jit.word != "off")
+    is_half = compiled.distiller.dtype_policy.name == "mixed_float16"
     compiled.distiller.compile(
         LossScale(made, name="loss_scale") if is_half else made,
         total_steps=total_steps,

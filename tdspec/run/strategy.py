@@ -20,6 +20,8 @@ from tdspec.run.cluster import Cluster, read_cluster
 CPU_REPLICAS = 2
 # One waits for a replica's XLA program while another runs what it needs; with one each, replicas take turns.
 THREADS_PER_REPLICA = 2
+# TensorFlow reads it when it makes its CPUs.
+OWN_THREADS = "TF_OVERRIDE_GLOBAL_THREADPOOL"
 
 
 def make_strategy(name: str, replicas: int | Literal["auto"]) -> tf.distribute.Strategy:
@@ -95,6 +97,7 @@ def _logical_cpus(num_replicas: int) -> tuple[str, ...]:
             if not tf.config.threading.get_inter_op_parallelism_threads():  # 0: nobody has said; TensorFlow's is a core
                 threads = max(os.cpu_count() or 1, THREADS_PER_REPLICA * num_replicas)
                 tf.config.threading.set_inter_op_parallelism_threads(threads)
+            _give_each_its_threads(num_replicas)
         except RuntimeError:
             # TensorFlow fixes its devices at the first operation, and offers no way to ask whether it has.
             raise RunError(
@@ -103,6 +106,20 @@ def _logical_cpus(num_replicas: int) -> tuple[str, ...]:
                 "make the strategy before anything else uses TensorFlow, or write `strategy: none`",
             ) from None
     return tuple(f"CPU:{index}" for index in range(num_replicas))
+
+
+def _give_each_its_threads(num_replicas: int) -> None:
+    """Start TensorFlow's CPUs, each with threads of its own: in one pool for all, replicas wait for each other."""
+    if not tf.config.threading.get_intra_op_parallelism_threads():  # 0: nobody has said
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, (os.cpu_count() or 1) // num_replicas))
+    given = os.environ.get(OWN_THREADS)
+    os.environ[OWN_THREADS] = "1"
+    try:
+        tf.config.list_logical_devices("CPU")
+    finally:
+        del os.environ[OWN_THREADS]
+        if given is not None:
+            os.environ[OWN_THREADS] = given
 
 
 STRATEGIES: dict[str, Callable[[int | Literal["auto"]], tf.distribute.Strategy]] = {

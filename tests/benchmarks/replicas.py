@@ -32,8 +32,7 @@ def work(case: str, replicas: int, steps: int) -> None:
 
     from tdspec.run.strategy import make_strategy
 
-    # All devices of a processor share one pool: a thread for each replica.
-    tf.config.threading.set_intra_op_parallelism_threads(replicas)
+    tf.config.threading.set_intra_op_parallelism_threads(1)  # for each replica
     strategy = make_strategy("none" if replicas == 1 else "mirrored", replicas)
     with strategy.scope():
         distiller = compiled_case(case).distiller

@@ -1,0 +1,105 @@
+"""How much more two replicas train in the same time than one: tests/benchmarks/replicas.py
+
+    python tests/benchmarks/replicas.py [--case vit128-17-k1] [--steps 20] [--rounds 5]
+
+In: the name of a case (`step_cases.py`). Out: one line of JSON: examples a second of two replicas with a thread each
+over those of one replica with one thread, at the same batch a replica, XLA on; the median over rounds that take turns.
+Each has a process of its own, since TensorFlow fixes threads and devices when it starts; only one works at a time.
+Beside it the same for two processes of one replica that work at once and share nothing: what the two cores can give.
+Leaves out: the input pipeline (one batch, in memory), and whether the results are equal (`test_graph_step.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+def work(case: str, replicas: int, steps: int) -> None:
+    """Answer each line on standard input with the examples a second of so many steps."""
+    import tensorflow as tf
+    from step_cases import batch_of, compiled_case
+
+    from tdspec.run.strategy import make_strategy
+
+    # All devices of a processor share one pool: a thread for each replica.
+    tf.config.threading.set_intra_op_parallelism_threads(int(os.environ.get("T", replicas)))
+    strategy = make_strategy("none" if replicas == 1 else "mirrored", replicas)
+    with strategy.scope():
+        distiller = compiled_case(case).distiller
+    features, label, weight = batch_of(case)
+    batch = (features, label, weight)
+    given = strategy.experimental_distribute_values_from_function(lambda _: batch) if replicas > 1 else batch
+
+    @tf.autograph.experimental.do_not_convert
+    def step() -> None:
+        strategy.run(lambda part: distiller.train_step(part) and None, args=(given,))
+
+    @tf.function
+    def run(num_steps: tf.Tensor) -> None:
+        for _ in tf.range(num_steps):
+            step()
+
+    run(tf.constant(1))
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        run(tf.constant(steps))
+        print(replicas * len(label) * steps / (time.perf_counter() - start), flush=True)
+
+
+def started(case: str, replicas: int, steps: int) -> subprocess.Popen[str]:
+    """A process that measures when asked."""
+    command = [sys.executable, __file__, "--case", case, "--steps", str(steps), "--replicas", str(replicas)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def asked(process: subprocess.Popen[str]) -> float:
+    """Examples a second, measured now."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
+
+
+def asked_at_once(processes: Sequence[subprocess.Popen[str]]) -> float:
+    """The examples a second of all of them together."""
+    with concurrent.futures.ThreadPoolExecutor(len(processes)) as pool:
+        return sum(pool.map(asked, processes))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", default="vit128-17-k1")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--replicas", type=int, default=0, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.replicas:
+        work(given.case, given.replicas, given.steps)
+        return
+    one, other, two = (started(given.case, replicas, given.steps) for replicas in (1, 1, 2))
+    for process in (one, other, two):
+        asked(process)
+    ratios: dict[str, list[float]] = {"two replicas": [], "two processes": []}
+    for _ in range(given.rounds):
+        alone = asked(one)
+        ratios["two replicas"].append(asked(two) / alone)
+        ratios["two processes"].append(asked_at_once((one, other)) / alone)
+    print(json.dumps({given.case: {name: round(statistics.median(found), 2) for name, found in ratios.items()}}))
+    for process in (one, other, two):
+        process.terminate()
+
+
+if __name__ == "__main__":
+    main()
