@@ -49,6 +49,15 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees() -> None:
     assert same(batches(opened(augment=("flip", "crop")).train, 64, 2), uninterrupted[2])
 
 
+@pytest.mark.parametrize("epoch", [None, 2])
+def test_too_large_an_epoch_is_gathered_batch_by_batch(epoch: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = opened().train
+    at_once = batches(train, 64, epoch)
+    assert train.examples.num_bytes(10) == 10 * 64
+    monkeypatch.setattr("tdspec.data.split.EPOCH_BYTES", 10 * 64)
+    assert same(batches(train, 64, epoch), at_once)
+
+
 def test_an_epoch_holds_every_example_once_less_the_remainder() -> None:
     train = opened().train
     features, labels = everything(train)

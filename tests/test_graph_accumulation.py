@@ -12,7 +12,8 @@ import tensorflow as tf
 from graph_helpers import Array, compiled, pixels, slow_but
 
 from tdspec.errors import GraphError
-from tdspec.graph.step import Step, on_flat
+from tdspec.graph.programs import on_flat
+from tdspec.graph.step import Step
 from tdspec.run.strategy import make_strategy
 
 UNEVEN = np.array([0, 0, 0, 1, 1, 2, 1, 0.5], "float32")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tdspec.graph.step import on_flat
+from tdspec.graph.programs import on_flat
 
 
 def _gelu_and_gradient(approximate: bool) -> Any:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from graph_helpers import compiled, pixels
 
 from tdspec.graph.inference import Recomputed
-from tdspec.graph.step import on_flat
+from tdspec.graph.programs import on_flat
 
 
 def _model() -> keras.Model:

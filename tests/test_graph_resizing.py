@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 from graph_helpers import SMALL_IMAGE, Array, compiled, mlp, pixels, write
 
+from tdspec.graph.programs import on_flat
 from tdspec.graph.resizing import by_products
-from tdspec.graph.step import on_flat
 
 RANDOM = np.random.default_rng(0)
 

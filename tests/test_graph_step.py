@@ -14,7 +14,8 @@ from graph_helpers import Array, compiled, pixels
 
 from tdspec.errors import GraphError
 from tdspec.graph.distiller import Distiller
-from tdspec.graph.step import Batch, Step, on_flat
+from tdspec.graph.programs import on_flat
+from tdspec.graph.step import Batch, Step
 from tdspec.graph.terms import Term
 from tdspec.run.strategy import make_strategy
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tdspec.data.split import Element
+from tdspec.data.examples import Element
 from tdspec.data.state_store import Array, StateFiles
 
 # How the values of a file reach TensorFlow.

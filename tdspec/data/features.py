@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tdspec.data import values
+from tdspec.data.examples import Examples
 from tdspec.data.images import ArrayImages, FileImages, Images, ImageSpec, Size
-from tdspec.data.split import Examples
 from tdspec.data.table import Array, Table
 from tdspec.data.tfds_source import RecordImages
 from tdspec.errors import DataError

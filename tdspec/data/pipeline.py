@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tdspec.data.examples import Examples
 from tdspec.data.features import ImagePlanner, read_examples
 from tdspec.data.features import InputColumn as InputColumn
 from tdspec.data.filters import describe_filters, matching
 from tdspec.data.images import Size
 from tdspec.data.labels import ClassNames, Labelled, Task, keep_labels, read_labels, unread_labels
 from tdspec.data.sources import open_source
-from tdspec.data.split import Examples, Split
+from tdspec.data.split import Split
 from tdspec.data.splits import fraction_rows, rows_within, slice_rows, used_splits
 from tdspec.data.table import Array, Source, Table
 from tdspec.data.text import encode_column

@@ -6,58 +6,27 @@ In: features and labels in memory, and images in memory, in files or in records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tdspec.data.augment import augment_batch, augment_image, draw
-from tdspec.data.images import Array, FileImages, ImageSpec, decode_file, resize_tensor, with_channels
+from tdspec.data.examples import Element, Examples, MoreFeatures
+from tdspec.data.images import Array, decode_file, resize_tensor, with_channels
 from tdspec.data.seeds import generator
-from tdspec.data.tfds_source import RecordImages
 from tdspec.errors import DataError
 
-Element = dict[str, tf.Tensor]
 Batch = tuple[Element, tf.Tensor, tf.Tensor]
 IndexedBatch = tuple[tf.Tensor, Element, tf.Tensor, tf.Tensor]
 Draws = dict[str, tuple[tf.Tensor, ...]]
 PARALLEL: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 SMALL_IMAGE_PIXELS = 64 * 64
 SHUFFLE_BUFFER_BYTES = 256 * 2**20
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """What all three splits read from.
-
-    Attributes:
-        features: column to tensor (rows in memory, ...), images as uint8.
-        images: what each image column becomes, whether it is in memory or not.
-        files, records: the image columns that are not in memory.
-        record_label: the label column where it is read from the records.
-        augment: of "flip" and "crop".
-        seed: of order and augmentation.
-    """
-
-    features: Mapping[str, tf.Tensor]
-    images: Mapping[str, ImageSpec]
-    files: Mapping[str, FileImages]
-    records: Mapping[str, RecordImages]
-    record_label: str | None
-    augment: tuple[str, ...]
-    seed: int
-
-
-class MoreFeatures(Protocol):
-    """Features that are looked up by the number of an example instead of read from the source."""
-
-    def view(self, epoch: int) -> int:
-        """The epoch whose augmentation the features of an epoch belong to."""
-
-    def finish(self, features: Element, index: tf.Tensor, epoch: int) -> Element:
-        """The features of a batch with those of the examples `index` (batch,), in an epoch."""
+# An epoch in its order is a second copy of the data.
+EPOCH_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +101,17 @@ class Split:
         large = {name: drawn for name, drawn in draws.items() if self.examples.images[name].pixels > SMALL_IMAGE_PIXELS}
         small = {name: drawn for name, drawn in draws.items() if name not in large}
         finish = self._finisher(small, set(large))
-        if not (self.examples.files or self.examples.records or large):
+        streamed = self.examples.files or self.examples.records
+        if not (streamed or draws) and self.examples.num_bytes(self.num_examples) <= EPOCH_BYTES:
+            # nothing is computed, and all of it at once costs less than to wait for each batch
+            order = {name: _constant(values) for name, values in self._order(batch_size, epoch, start).items()}
+            rows = tf.nest.map_structure(lambda values: _in_rows(values, batch_size), finish(order))
+            return tf.data.Dataset.from_tensor_slices(rows)
+        if not (streamed or large):
             # nothing to do example by example: a batch of indices is one element, which small models would wait for
-            whole = {
-                name: _in_rows(values, batch_size) for name, values in self._order(batch_size, epoch, start).items()
-            }
-            return tf.data.Dataset.from_tensor_slices(whole).map(finish, **PARALLEL)
+            indices = self._order(batch_size, epoch, start)
+            in_rows = {name: _in_rows(values, batch_size) for name, values in indices.items()}
+            return tf.data.Dataset.from_tensor_slices(in_rows).map(finish, **PARALLEL)
         elements = self._elements(batch_size, epoch, start)
         if self.examples.files:
             elements = elements.map(self._file_decoder(), **PARALLEL)
@@ -277,9 +251,10 @@ class Split:
         return finish
 
 
-def _in_rows(values: Array, size: int) -> Array:
-    """(n,) -> (n // size, size)."""
-    return values[: len(values) // size * size].reshape(-1, size)
+def _in_rows(values: Any, size: int) -> Any:
+    """(n, ...) -> (n // size, size, ...)."""
+    count = len(values) // size
+    return tf.reshape(values[: count * size], (count, size, *values.shape[1:]))
 
 
 def _without_index(index: tf.Tensor, features: Element, label: tf.Tensor, weight: tf.Tensor) -> Batch:

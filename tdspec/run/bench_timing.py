@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import tensorflow as tf
 
-from tdspec.graph.step import on_flat
+from tdspec.graph.programs import on_flat
 from tdspec.run.bench_parts import Part
 
 # Runs so many steps and returns when all are done.

@@ -19,7 +19,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import tensorflow as tf
 
-from tdspec.graph.step import on_flat
+from tdspec.graph.programs import on_flat
 
 SHAPE, REPEATS, ROUNDS = (1088, 512), 20, 15
 

@@ -1,0 +1,91 @@
+"""Functions as programs of XLA.
+
+In: a function of tensors and what describes them. Out: a program, or why XLA is not for it.
+Leaves out: which part of a step is a program (`step.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tdspec.graph.activations import by_erf
+from tdspec.graph.draws import by_philox
+from tdspec.graph.reasons import first_sentence
+from tdspec.graph.resizing import by_products
+
+Tensor = Any
+Program = Callable[..., Any]
+# A size that is not known when a model is tried: any will do.
+SOME_SIZE = 2
+# Operations that XLA's code for a CPU takes 25 to 40 times as long for as TensorFlow's own, measured at the sizes of an
+# EfficientNet; a step of specs/cifar10_efficientnet.yaml took 10 s instead of 0.8 s.
+SLOW_ON_CPU = frozenset({"DepthwiseConv2dNative"})
+
+# What XLA computes otherwise than TensorFlow.
+CONTEXTS = (by_philox, by_products, by_erf)
+
+# How XLA names the operation that it does not know.
+UNKNOWN_OPERATION = re.compile(r"unsupported operations[^:]*: (\w+) \(")
+
+
+class Unfit(Exception):
+    """XLA is not for a function: it cannot compile it, or is slow."""
+
+
+def _with_known_shape(spec: tf.TensorSpec, size: int) -> tf.TensorSpec:
+    return tf.TensorSpec([size if axis is None else axis for axis in spec.shape], spec.dtype)
+
+
+def lowered(
+    function: Callable[..., Any], arguments: Any, size: int = SOME_SIZE, avoided: frozenset[str] = frozenset()
+) -> Program:
+    """A function of arguments as described, to be compiled by XLA when it first runs; here XLA only translates it.
+
+    Args:
+        function: of tensors.
+        arguments: its tensors, or `tf.TensorSpec`s.
+        size: of an axis that is not known.
+        avoided: operations for which XLA is not to be used without a GPU.
+
+    Raises:
+        Unfit: XLA cannot, or is not to; the message says why.
+    """
+    described = tf.nest.flatten(arguments)
+    compiled = on_flat(function, arguments)
+    translate = compiled.experimental_get_compiler_ir(*(_with_known_shape(spec, size) for spec in described))
+    try:
+        translate(stage="hlo")
+    except (tf.errors.OpError, ValueError) as error:
+        unknown = UNKNOWN_OPERATION.search(str(error))
+        reason = f"it does not know {unknown[1]}" if unknown else first_sentence(error)
+        raise Unfit(f"XLA cannot compile the model: {reason}") from error
+    concrete = compiled.get_concrete_function(*described)
+    if avoided and not tf.config.list_logical_devices("GPU"):
+        slow = sorted(avoided & _operations(concrete.graph))
+        if slow:
+            raise Unfit(f"on a CPU XLA is many times slower with {', '.join(slow)} (jit: on uses it all the same)")
+    return lambda *values: concrete(*tf.nest.flatten(values))
+
+
+def _operations(graph: tf.Graph) -> set[str]:
+    """The types of all operations of a graph and of the functions that it calls."""
+    definition = graph.as_graph_def()
+    bodies = [definition.node, *(function.node_def for function in definition.library.function)]
+    return {node.op for body in bodies for node in body}
+
+
+def on_flat(function: Callable[..., Any], arguments: Any) -> Any:
+    """A function compiled by XLA that takes its arguments as a flat list."""
+
+    def flat(*tensors: Tensor) -> Any:
+        with contextlib.ExitStack() as stack:
+            for context in CONTEXTS:
+                stack.enter_context(context())
+            return function(*tf.nest.pack_sequence_as(arguments, tensors))
+
+    return tf.function(flat, autograph=False, jit_compile=True)
