@@ -47,8 +47,13 @@ def _train(
     for batch in scope.experimental_distribute_dataset(batches):
         step(batch)
     figures = {metric.name: float(metric.result()) for metric in distiller.metrics}
-    named = {f"{index} {variable.path}": variable.numpy() for index, variable in enumerate(distiller.variables)}
-    return figures, {name: value for name, value in named.items() if "metric" not in name}
+    # model by model, since the Distiller's own order is another one with rematerialisation
+    models = [
+        distiller.student,
+        *(part for codec in distiller.codecs.values() for part in (codec.encode, codec.decode)),
+    ]
+    variables = [variable for model in models for variable in model.variables]
+    return figures, {f"{index} {variable.path}": variable.numpy() for index, variable in enumerate(variables)}
 
 
 def _assert_equal(found: Result, expected: Result, tolerance: float = 1e-5) -> None:

@@ -129,21 +129,33 @@ class Conversation:
             # what the teacher would predict of it
             "teacher_prediction": lambda k: self._predicted(self.teacher, self[f"teacher_high_{k}"]),
             # and answers: m_h^k = E_h(s'_h, e~_h)
-            "teacher_message": lambda k: self._encode(
-                self.teacher, self[f"teacher_low_{k}"], self[f"teacher_high_{k}"], iterated=True
-            ),
+            "teacher_message": lambda k: self._answered(k),
             # the student hears the answer: s'_g, e'_g = D_g(m_h^k)
             "student_low": lambda k: self._decode("student", f"teacher_message_{k}", f"student_low_{k}", "answer"),
             "student_high": lambda k: self._decode("student", f"teacher_message_{k}", f"student_high_{k}", "answer"),
             # and asks again: m_g^{k} = E_g(s'_g, middle_g(s'_g)), from the answer of iteration k - 1.
             # In inference mode: BatchNormalization is updated by the data alone, once a step.
-            "student_message": lambda k: self._encode(
-                self.student,
-                self[f"student_low_{k - 1}"],
-                self._interpreted(self.student, self[f"student_low_{k - 1}"]),
-                iterated=True,
-            ),
+            "student_message": lambda k: self._asked(self[f"student_low_{k - 1}"]),
         }
+
+    def _answered(self, k: int) -> Tensor:
+        if not self._recomputes:
+            return self._encode(self.teacher, self[f"teacher_low_{k}"], self[f"teacher_high_{k}"])
+        question = self[self._question(k)]
+        heard = ops.stop_gradient(question) if "question" in self.detach else question
+        return self._at_once(self.teacher, f"{self.teacher_name}_answer", heard, hears=True)
+
+    def _asked(self, low: Tensor) -> Tensor:
+        if not self._recomputes:
+            return self._encode(self.student, low, self._interpreted(self.student, low))
+        return self._at_once(self.student, "student_question", low, hears=False)
+
+    def _at_once(self, side: Any, name: str, state: Tensor, *, hears: bool) -> Tensor:
+        """A message from a low state, or from the message that tells it, of which nothing in between is kept."""
+        if name not in self._layers:
+            self._layers[name] = Recomputed(message_of(side, hears=hears), name=name)
+        layer = self._layers[name]
+        return layer([state, *self._masks(layer.model.inputs[1:])])
 
     def _question(self, k: int) -> str:
         asker = "teacher" if self.teacher_asks_itself else "student"
@@ -165,7 +177,7 @@ class Conversation:
     def _interpreted(self, side: Any, low: Tensor) -> Tensor:
         """The high state that a side makes of a low state it was told."""
         middle = side.segments.middle
-        run = self._layer(Recomputed if self._recomputes else InInference, middle)
+        run = self._layer(InInference, middle)
         return run([low, *self._masks(middle.inputs[1:])])
 
     def _predicted(self, side: Any, high: Tensor) -> Tensor:
@@ -179,12 +191,9 @@ class Conversation:
             self._layers[name] = kind(model, name=name)
         return self._layers[name]
 
-    def _of_codec(self, model: keras.Model, *, iterated: bool) -> Any:
-        return self._layer(Recomputed, model) if iterated and self._recomputes else model
-
-    def _encode(self, side: Any, low: Tensor, high: Tensor, *, iterated: bool = False) -> Tensor:
+    def _encode(self, side: Any, low: Tensor, high: Tensor) -> Tensor:
         model = side.codec.encode
-        return self._of_codec(model, iterated=iterated)([low, high, *self._masks(model.inputs[2:])])
+        return model([low, high, *self._masks(model.inputs[2:])])
 
     def _masks(self, entries: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
         """What the inputs of a segment or codec that tell padding are fed."""
@@ -204,9 +213,39 @@ class Conversation:
             model = (self.student if prefix == "student" else self.teacher).codec.decode
             heard = ops.stop_gradient(self[message]) if stopped else self[message]
             masks = self._masks(model.inputs[1:])
-            run = self._of_codec(model, iterated=role != "consistency")
+            run = self._layer(Recomputed, model) if self._recomputes and role != "consistency" else model
             self._decoded[prefix, message, stopped] = keras.tree.flatten(run([heard, *masks] if masks else heard))
         return self._decoded[prefix, message, stopped]["_high" in name]
+
+
+def message_of(side: Side, *, hears: bool) -> keras.Model:
+    """What a side says of a low state, or of the message that tells it, as one model, weights shared.
+
+    Args:
+        side: cut, with a codec.
+        hears: whether it starts from a message.
+
+    Returns:
+        [state or message, masks of padding by the names of the inputs that they are] -> message.
+    """
+    codec: Any = side.codec
+    middle = side.segments.middle
+    first, *rest = codec.decode.inputs if hears else middle.inputs
+    masks = {entry.name: _like(entry) for entry in (*rest, *middle.inputs[1:], *codec.encode.inputs[2:])}
+
+    def masks_of(entries: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
+        return [masks[entry.name] for entry in entries]
+
+    given = low = _like(first)
+    if hears:
+        low = keras.tree.flatten(codec.decode([given, *masks_of(rest)] if rest else given))[0]
+    high = middle([low, *masks_of(middle.inputs[1:])])
+    message = codec.encode([low, high, *masks_of(codec.encode.inputs[2:])])
+    return keras.Model([given, *masks.values()], message)
+
+
+def _like(entry: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
 
 
 def unfold(conversation: Conversation, terms: tuple[Term, ...]) -> dict[str, keras.KerasTensor]:
