@@ -6,7 +6,7 @@ Leaves out: computing the values (`distiller.py`), writing them down (`run/`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -40,6 +40,51 @@ TASK_METRICS: dict[str, tuple[Callable[[], keras.metrics.Metric], bool]] = {
 }
 
 
+class Sums(keras.metrics.Metric):
+    """The sums behind several running means, in two variables: to update each by itself is what a small step waits for.
+
+    Args:
+        names: of the means.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        super().__init__(name="sums")
+        self.names = tuple(names)
+        self.totals = self.add_variable((len(names),), "zeros", name="totals")
+        self.counts = self.add_variable((len(names),), "zeros", name="counts")
+
+    def update_state(self, found: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Add totals and counts, scalars, to the means that are named."""
+        pairs = {name: (0.0, 0.0) for name in self.names} | dict(found)
+        for variable, added in zip((self.totals, self.counts), zip(*pairs.values(), strict=True), strict=True):
+            variable.assign_add(ops.stack([ops.cast(value, "float32") for value in added]))
+
+    def mean(self, name: str) -> Tensor:
+        """A total over its count; 0 before the first."""
+        index = self.names.index(name)
+        return ops.divide_no_nan(ops.convert_to_tensor(self.totals)[index], ops.convert_to_tensor(self.counts)[index])
+
+    def result(self) -> dict[str, Tensor]:
+        """All means by name."""
+        return {name: self.mean(name) for name in self.names}
+
+
+class Mean(keras.metrics.Metric):
+    """One of the means, for those who read metrics one by one; updated through `sums`."""
+
+    def __init__(self, sums: Sums, name: str):
+        super().__init__(name=name)
+        self.sums = sums
+
+    def result(self) -> Tensor:
+        """The mean."""
+        return self.sums.mean(self.name)
+
+    def reset_state(self) -> None:
+        """Start anew, as all others of the same sums do."""
+        self.sums.reset_state()
+
+
 class Records:
     """The running means of a run's objective.
 
@@ -54,16 +99,16 @@ class Records:
 
     def __init__(self, terms: tuple[Term, ...], task_type: str):
         self._labelled = frozenset(term.name for term in terms if term.needs_label)
-        self._means = {name: keras.metrics.Mean(name=name) for name in ("loss", *(term.name for term in terms))}
+        self._names = ("loss", *(term.name for term in terms))
+        self._sums = Sums(tuple(dict.fromkeys((*self._names, "task"))))
+        self._means = {name: Mean(self._sums, name) for name in self._sums.names}
         make_metric, self.more_is_better = TASK_METRICS[task_type]
         self.task_metric = make_metric()
-        self._task_mean = self._means.get("task") or keras.metrics.Mean(name="task")
 
     @property
     def all(self) -> list[keras.metrics.Metric]:
         """Of the objective, of each term, of the task's loss, and the task's figure."""
-        means = {id(mean): mean for mean in (*self._means.values(), self._task_mean)}
-        return [*means.values(), self.task_metric]
+        return [*self._means.values(), self.task_metric]
 
     def trained(self, values: Mapping[str, Tensor], share: Tensor, batch: Batch, prediction: Tensor) -> None:
         """Add a batch of training.
@@ -74,28 +119,28 @@ class Records:
             batch: of this replica.
             prediction: (batch, ...) of the student.
         """
-        weight = batch.sample_weight
-        self._means["loss"].update_state(share * num_replicas())
-        for name, value in values.items():
-            if name in self._labelled:
-                # the mean weighs by count, so hand it the sum over the weights
-                self._means[name].update_state(value / ops.where(weight > 0, weight, 1.0), weight)
-            else:
-                self._means[name].update_state(value)
-        self.task_metric.update_state(batch.label, prediction, weight)
+        weight = ops.sum(batch.sample_weight)
+        examples = ops.sum(ops.ones_like(batch.sample_weight))
+        found = {
+            name: (ops.sum(value), weight if name in self._labelled else examples) for name, value in values.items()
+        }
+        self._sums.update_state({"loss": (share * num_replicas(), 1.0), **found})
+        self.task_metric.update_state(batch.label, prediction, batch.sample_weight)
 
     def tested(self, value: Tensor, batch: Batch, prediction: Tensor) -> None:
         """Add a batch of evaluation; `value` is the task's loss, (batch,)."""
-        self._task_mean.update_state(value, batch.sample_weight)
-        self.task_metric.update_state(batch.label, prediction, batch.sample_weight)
+        weight = batch.sample_weight
+        self._sums.update_state({"task": (ops.sum(value * weight), ops.sum(weight))})
+        self.task_metric.update_state(batch.label, prediction, weight)
 
     def of_training(self) -> dict[str, Tensor]:
         """By name, what `trained` counts."""
-        return {metric.name: metric.result() for metric in (*self._means.values(), self.task_metric)}
+        means = self._sums.result()
+        return {name: means[name] for name in self._names} | {self.task_metric.name: self.task_metric.result()}
 
     def of_test(self) -> dict[str, Tensor]:
         """By name, what `tested` counts."""
-        return {metric.name: metric.result() for metric in (self._task_mean, self.task_metric)}
+        return {"task": self._sums.mean("task"), self.task_metric.name: self.task_metric.result()}
 
 
 def num_replicas() -> int:

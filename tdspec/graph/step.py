@@ -171,7 +171,7 @@ class Step:
         self, trained: Sequence[Tensor], others: Sequence[Tensor], features: Mapping[str, Tensor]
     ) -> tuple[Mapping[str, Tensor], list[Tensor]]:
         """(values of variables, features) -> (tensors of the graph, new values of `_changed`); touches no variable."""
-        # TensorFlow's gradient of a program is that of all its arguments, wanted or not.
+        # TensorFlow's gradient of a program, which a model with a loop has, is that of all its arguments.
         others, features = tf.nest.map_structure(tf.stop_gradient, (list(others), dict(features)))
         run: Pure = partial(self._run_once, others)
         if self._accumulate_steps > 1:
