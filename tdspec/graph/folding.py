@@ -3,8 +3,7 @@
 In: a functional model. Out: the same function of the same weights with fewer passes over its activations.
 The kernels are folded when the model runs, not once and for all: they are small beside activations, and nothing is
 stale when weights are loaded or trained. Measured by `tests/benchmarks/folding.py`.
-Leaves out: dropout, which inference mode leaves out already, and q, k, v as one product, which brought nothing
-(`tests/benchmarks/step.py`: the step by hand has it).
+Leaves out: dropout, which inference mode leaves out already; query, key and value as one product (`attention.py`).
 """
 
 from __future__ import annotations

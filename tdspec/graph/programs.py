@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from tdspec.graph.activations import by_erf
+from tdspec.graph.attention import by_one_product
 from tdspec.graph.draws import by_philox
 from tdspec.graph.reasons import first_sentence
 from tdspec.graph.resizing import by_products
@@ -27,7 +28,7 @@ SOME_SIZE = 2
 SLOW_ON_CPU = frozenset({"DepthwiseConv2dNative"})
 
 # What XLA computes otherwise than TensorFlow.
-CONTEXTS = (by_philox, by_products, by_erf)
+CONTEXTS = (by_philox, by_products, by_erf, by_one_product)
 
 # How XLA names the operation that it does not know.
 UNKNOWN_OPERATION = re.compile(r"unsupported operations[^:]*: (\w+) \(")
