@@ -97,7 +97,9 @@ def test_broken_terms_are_refused(
 
 def test_weights_that_are_not_finite_are_refused(good_teacher: Path, tmp_path: Path) -> None:
     compiled, splits, strategy = opened(load(write(tmp_path, good_teacher)))
-    compiled.distiller.student.trainable_variables[0].assign(np.full((64, 10), np.nan))
+    # of the last layer: on some processors TensorFlow's product with a bias and a relu makes 0 of NaN
+    kernel = compiled.distiller.student.trainable_variables[-2]
+    kernel.assign(np.full(kernel.shape, np.nan))
     run = run_dir.create(tmp_path / "runs", "pre", 0, None)
     with pytest.raises(RunError, match=r"the term '\w+' is nan before the first step"):
         check_terms(run, compiled, splits, strategy, io.StringIO())
