@@ -139,6 +139,26 @@ def test_one_program_of_xla_updates_all_that_a_replica_has(kind: str, name: str)
         np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
+def test_gradients_need_not_know_their_shapes() -> None:
+    """As those of batches of unknown size among several workers."""
+    strategy = make_strategy("mirrored", 2)
+    with strategy.scope():
+        weights = keras.Variable(np.array([1.0, 2.0, 3.0], "float32"))
+        optimizer = make_optimizer(**PLAIN | {"type": "sgd", "jit": True})
+        optimizer.build([weights])
+
+    @tf.function(input_signature=[tf.TensorSpec([2, None])])
+    def step(parts: tf.Tensor) -> None:
+        def replica() -> None:
+            index = tf.distribute.get_replica_context().replica_id_in_sync_group
+            optimizer.apply([tf.gather(parts, index)], [weights])
+
+        strategy.run(replica)
+
+    step(tf.constant(SHARES))
+    np.testing.assert_allclose(weights.numpy(), np.array([1.0, 2.0, 3.0]) - 0.1 * SHARES.sum(axis=0), rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", list(OPTIMIZERS))
 def test_zero_means_none(kind: str) -> None:
     optimizer = make_optimizer(**PLAIN, type=kind)

@@ -57,10 +57,13 @@ class InOneProgram:
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[Any]) -> list[Any]:
         keras_own: Any = super()
-        if not self.jit:
+        if not self.jit or _num_replicas() == 1:
             return list(keras_own._all_reduce_sum_gradients(grads_and_vars))
         gradients, variables = zip(*grads_and_vars, strict=True)
-        return list(zip(_summed_over_replicas(gradients), variables, strict=True))
+        # a gradient need not know its shape
+        shapes = [variable.shape for variable in variables]
+        parts = tf.split(_summed_over_replicas(gradients), [shape.num_elements() for shape in shapes])
+        return [(tf.reshape(part, shape), var) for part, shape, var in zip(parts, shapes, variables, strict=True)]
 
     def _distributed_tf_update_step(
         self, distribution: tf.distribute.Strategy, grads_and_vars: Sequence[Any], learning_rate: Any
@@ -169,18 +172,17 @@ def make_optimizer(
 
 def _clip_scale(shares: list[tf.Tensor], max_norm: float) -> tf.Tensor:
     """The factor that brings the gradient's norm down to `max_norm`: a float32 scalar, NaN for an infinite norm."""
-    shares = _summed_over_replicas(shares)
-    norm = tf.linalg.global_norm([tf.cast(share, tf.float32) for share in shares])
+    shares = [tf.cast(share, tf.float32) for share in shares]
+    norm = tf.linalg.global_norm(shares if _num_replicas() == 1 else [_summed_over_replicas(shares)])
     # max_norm / max(norm, max_norm); the second summand is 0, or NaN for a norm that is infinite or NaN.
     return max_norm / tf.maximum(norm, max_norm) + (norm - norm)
 
 
-def _summed_over_replicas(shares: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """The sums over the replicas of tensors of one dtype, by one message instead of one for each."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return list(shares)
+def _summed_over_replicas(shares: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sums over the replicas of tensors of one dtype, in a row, by one message instead of one for each."""
     packed = tf.concat([tf.reshape(share, [-1]) for share in shares], axis=0)
-    total = context.all_reduce(tf.distribute.ReduceOp.SUM, packed)
-    parts = tf.split(total, [share.shape.num_elements() for share in shares])
-    return [tf.reshape(part, share.shape) for part, share in zip(parts, shares, strict=True)]
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, packed)
+
+
+def _num_replicas() -> int:
+    return int(tf.distribute.get_replica_context().num_replicas_in_sync)
