@@ -177,7 +177,7 @@ class Conversation:
     def _interpreted(self, side: Any, low: Tensor) -> Tensor:
         """The high state that a side makes of a low state it was told."""
         middle = side.segments.middle
-        run = self._layer(InInference, middle)
+        run = self._layer(Recomputed if self._recomputes else InInference, middle)
         return run([low, *self._masks(middle.inputs[1:])])
 
     def _predicted(self, side: Any, high: Tensor) -> Tensor:
