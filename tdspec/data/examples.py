@@ -40,8 +40,9 @@ class Examples:
 
     def num_bytes(self, num_examples: int) -> int:
         """Of so many examples' features that are in memory."""
-        rows = [tf.TensorSpec(values.shape[1:], values.dtype) for values in self.features.values()]
-        return num_examples * sum(spec.dtype.size * spec.shape.num_elements() for spec in rows)
+        return num_examples * sum(
+            values.dtype.size * values.shape[1:].num_elements() for values in self.features.values()
+        )
 
 
 class MoreFeatures(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,17 +102,14 @@ class Split:
         large = {name: drawn for name, drawn in draws.items() if self.examples.images[name].pixels > SMALL_IMAGE_PIXELS}
         small = {name: drawn for name, drawn in draws.items() if name not in large}
         finish = self._finisher(small, set(large))
-        streamed = self.examples.files or self.examples.records
-        if not (streamed or draws) and self.examples.num_bytes(self.num_examples) <= EPOCH_BYTES:
-            # nothing is computed, and all of it at once costs less than to wait for each batch
+        if not (self.examples.files or self.examples.records or large):
+            in_batches = partial(tf.nest.map_structure, partial(_in_rows, size=batch_size))
             order = {name: _constant(values) for name, values in self._order(batch_size, epoch, start).items()}
-            rows = tf.nest.map_structure(lambda values: _in_rows(values, batch_size), finish(order))
-            return tf.data.Dataset.from_tensor_slices(rows)
-        if not (streamed or large):
+            if not draws and self.examples.num_bytes(self.num_examples) <= EPOCH_BYTES:
+                # nothing is computed, and all of it at once costs less than to wait for each batch
+                return tf.data.Dataset.from_tensor_slices(in_batches(finish(order)))
             # nothing to do example by example: a batch of indices is one element, which small models would wait for
-            indices = self._order(batch_size, epoch, start)
-            in_rows = {name: _in_rows(values, batch_size) for name, values in indices.items()}
-            return tf.data.Dataset.from_tensor_slices(in_rows).map(finish, **PARALLEL)
+            return tf.data.Dataset.from_tensor_slices(in_batches(order)).map(finish, **PARALLEL)
         elements = self._elements(batch_size, epoch, start)
         if self.examples.files:
             elements = elements.map(self._file_decoder(), **PARALLEL)

@@ -33,9 +33,14 @@ def _gelu(plain: Callable[..., Any], features: Any, approximate: bool = False, *
     features = tf.convert_to_tensor(features)
     if approximate or features.dtype != tf.float32:
         return plain(features, approximate=approximate, **options)
-    half = 0.5 * (1.0 + tf.math.erf(features * 0.5**0.5))
+    distribution = _distribution(features)
     with tf.compat.v1.get_default_graph().gradient_override_map({"Mul": GELU_GRADIENT}):
-        return features * half
+        return features * distribution
+
+
+def _distribution(x: Any) -> Any:
+    """The standard normal's."""
+    return 0.5 * (1.0 + tf.math.erf(x * 0.5**0.5))
 
 
 @tf.RegisterGradient(GELU_GRADIENT)
@@ -45,6 +50,5 @@ def _gradient(operation: tf.Operation, upstream: Any) -> tuple[Any, None]:
     The gradient that TensorFlow derives keeps five tensors of the size of x for the backward pass, this one x alone.
     """
     x = operation.inputs[0]
-    distribution = 0.5 * (1.0 + tf.math.erf(x * 0.5**0.5))
     density = tf.exp(-0.5 * tf.square(x)) * (2.0 * math.pi) ** -0.5
-    return upstream * (distribution + x * density), None
+    return upstream * (_distribution(x) + x * density), None

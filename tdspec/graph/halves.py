@@ -9,13 +9,14 @@ Leaves out: functions with loops, whose gradients change the forward pass itself
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
+
+from tdspec.graph.programs import for_xla
 
 Tensor = Any
 # (trained values, other values, features) -> (tensors by name, others that change)
@@ -85,14 +86,12 @@ class Halves:
 class _Traced:
     """The graph of a function and of its gradient, before it is cut."""
 
-    def __init__(self, function: Function, arguments: Any, contexts: Iterable[Callable[[], Any]]):
+    def __init__(self, function: Function, arguments: Any):
         described = tf.nest.flatten(arguments)
         num_trained = len(arguments[0])
 
         def whole(*flat: Tensor) -> list[Tensor]:
-            with contextlib.ExitStack() as stack:
-                for context in contexts:
-                    stack.enter_context(context())
+            with for_xla():
                 tensors, self.changes = function(*tf.nest.pack_sequence_as(arguments, flat))
                 self.names, self.tensors = tuple(tensors), list(tensors.values())
                 self.arguments = list(flat)
@@ -128,19 +127,18 @@ class _Traced:
         return list(kept.values()), frozenset(seen & given)
 
 
-def in_halves(function: Function, arguments: Any, contexts: Iterable[Callable[[], Any]] = ()) -> Halves:
+def in_halves(function: Function, arguments: Any) -> Halves:
     """Cut a function and its gradient in two.
 
     Args:
         function: (trained values, other values, features) -> (tensors by name, values that change); no variable is
             touched.
         arguments: three groups of `tf.TensorSpec`s.
-        contexts: makers of contexts in which the function is traced.
 
     Raises:
         Uncuttable: it has a loop.
     """
-    traced = _Traced(function, arguments, contexts)
+    traced = _Traced(function, arguments)
     differentiable = tuple(n for n, tensor in enumerate(traced.upstream) if id(tensor) in traced.read)
     reached = tuple(n for n, gradient in enumerate(traced.gradients) if gradient is not None)
     forward = _compiled(traced, traced.arguments, [*traced.tensors, *traced.changes, *traced.kept])

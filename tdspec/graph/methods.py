@@ -141,9 +141,11 @@ class Conversation:
     def _answered(self, k: int) -> Tensor:
         if not self._recomputes:
             return self._encode(self.teacher, self[f"teacher_low_{k}"], self[f"teacher_high_{k}"])
-        question = self[self._question(k)]
-        heard = ops.stop_gradient(question) if "question" in self.detach else question
+        heard = self._heard(self._question(k), "question")
         return self._at_once(self.teacher, f"{self.teacher_name}_answer", heard, hears=True)
+
+    def _heard(self, message: str, role: str) -> Tensor:
+        return ops.stop_gradient(self[message]) if role in self.detach else self[message]
 
     def _asked(self, low: Tensor) -> Tensor:
         if not self._recomputes:
@@ -211,7 +213,7 @@ class Conversation:
         stopped = role in self.detach
         if (prefix, message, stopped) not in self._decoded:
             model = (self.student if prefix == "student" else self.teacher).codec.decode
-            heard = ops.stop_gradient(self[message]) if stopped else self[message]
+            heard = self._heard(message, role)
             masks = self._masks(model.inputs[1:])
             run = self._layer(Recomputed, model) if self._recomputes and role != "consistency" else model
             self._decoded[prefix, message, stopped] = keras.tree.flatten(run([heard, *masks] if masks else heard))

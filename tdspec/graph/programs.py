@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -27,15 +27,19 @@ SOME_SIZE = 2
 # EfficientNet; a step of specs/cifar10_efficientnet.yaml took 10 s instead of 0.8 s.
 SLOW_ON_CPU = frozenset({"DepthwiseConv2dNative"})
 
-# What XLA computes otherwise than TensorFlow.
-CONTEXTS = (by_philox, by_products, by_erf, by_one_product)
-
 # How XLA names the operation that it does not know.
 UNKNOWN_OPERATION = re.compile(r"unsupported operations[^:]*: (\w+) \(")
 
 
 class Unfit(Exception):
     """XLA is not for a function: it cannot compile it, or is slow."""
+
+
+@contextlib.contextmanager
+def for_xla() -> Iterator[None]:
+    """While a graph is traced, what XLA is to compute otherwise than TensorFlow."""
+    with by_philox(), by_products(), by_erf(), by_one_product():
+        yield
 
 
 def _with_known_shape(spec: tf.TensorSpec, size: int) -> tf.TensorSpec:
@@ -84,9 +88,7 @@ def on_flat(function: Callable[..., Any], arguments: Any) -> Any:
     """A function compiled by XLA that takes its arguments as a flat list."""
 
     def flat(*tensors: Tensor) -> Any:
-        with contextlib.ExitStack() as stack:
-            for context in CONTEXTS:
-                stack.enter_context(context())
+        with for_xla():
             return function(*tf.nest.pack_sequence_as(arguments, tensors))
 
     return tf.function(flat, autograph=False, jit_compile=True)

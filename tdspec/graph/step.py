@@ -21,7 +21,7 @@ from absl import logging
 from tdspec.errors import GraphError
 from tdspec.graph.accumulation import InMicroBatches, Pure
 from tdspec.graph.halves import Uncuttable, in_halves
-from tdspec.graph.programs import CONTEXTS, SLOW_ON_CPU, SOME_SIZE, Program, Unfit, lowered
+from tdspec.graph.programs import SLOW_ON_CPU, SOME_SIZE, Program, Unfit, lowered
 
 Tensor = Any
 # Features -> tensors of the graph by name.
@@ -140,7 +140,7 @@ class Step:
         if self._accumulate_steps > 1:
             return program
         try:
-            return in_halves(self._forward, arguments, CONTEXTS)
+            return in_halves(self._forward, arguments)
         except Uncuttable:
             return program
 

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from tdspec.errors import RunError
+from tdspec.graph.records import num_replicas
 
 
 class ReplicaInvariant:
@@ -57,7 +58,7 @@ class InOneProgram:
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[Any]) -> list[Any]:
         keras_own: Any = super()
-        if not self.jit or _num_replicas() == 1:
+        if not self.jit or num_replicas() == 1:
             return list(keras_own._all_reduce_sum_gradients(grads_and_vars))
         gradients, variables = zip(*grads_and_vars, strict=True)
         # a gradient need not know its shape
@@ -172,17 +173,13 @@ def make_optimizer(
 
 def _clip_scale(shares: list[tf.Tensor], max_norm: float) -> tf.Tensor:
     """The factor that brings the gradient's norm down to `max_norm`: a float32 scalar, NaN for an infinite norm."""
-    shares = [tf.cast(share, tf.float32) for share in shares]
-    norm = tf.linalg.global_norm(shares if _num_replicas() == 1 else [_summed_over_replicas(shares)])
+    own = [tf.cast(share, tf.float32) for share in shares] if num_replicas() == 1 else [_summed_over_replicas(shares)]
+    norm = tf.linalg.global_norm(own)
     # max_norm / max(norm, max_norm); the second summand is 0, or NaN for a norm that is infinite or NaN.
     return max_norm / tf.maximum(norm, max_norm) + (norm - norm)
 
 
 def _summed_over_replicas(shares: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The sums over the replicas of tensors of one dtype, in a row, by one message instead of one for each."""
-    packed = tf.concat([tf.reshape(share, [-1]) for share in shares], axis=0)
+    """The sums over the replicas of tensors, in a row of float32, by one message instead of one for each."""
+    packed = tf.concat([tf.cast(tf.reshape(share, [-1]), tf.float32) for share in shares], axis=0)
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, packed)
-
-
-def _num_replicas() -> int:
-    return int(tf.distribute.get_replica_context().num_replicas_in_sync)
