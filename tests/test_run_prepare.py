@@ -61,6 +61,18 @@ def test_every_method_starts_from_the_same_student(tmp_path: Path) -> None:
     assert weights_sha256(other.distiller.student) not in students.values()
 
 
+@pytest.mark.parametrize("broken", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, broken: float) -> None:
+    """In the first layer, behind which a relu makes 0 of them on some processors."""
+    spec = random_teacher(tmp_path)
+    teacher = keras.models.load_model(tmp_path / "t.keras")
+    kernel = teacher.layers[2].kernel
+    kernel.assign(np.where(np.arange(9) == 4, broken, kernel.numpy()))
+    teacher.save(tmp_path / "t.keras")
+    with pytest.raises(WeightsError, match=r"the teacher's weight 'dense(_\d+)?/kernel' is not finite"):
+        compile_with_weights(load(spec), {})
+
+
 def test_the_teacher_is_the_student_of_its_run(trained: Trained) -> None:
     (run,) = (trained.folder / "runs/teacher").iterdir()
     file = run / "student.keras"

@@ -154,6 +154,24 @@ def _copy(source: keras.Model, target: keras.Model, what: str) -> None:
         new.assign(old)
 
 
+def check_finite(model: keras.Model, whose: str) -> None:
+    """Refuse weights that hold NaN or infinity; a layer such as relu may hide them from everything behind it.
+
+    Args:
+        model: with its weights.
+        whose: the model's name in the message.
+
+    Raises:
+        WeightsError: one is not finite.
+    """
+    for variable in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise WeightsError(
+                f"the {whose}'s weight '{variable.path}' is not finite",
+                "its file holds NaN or infinity: did the training that wrote it diverge?",
+            )
+
+
 def weights_sha256(model: keras.Model) -> str:
     """Hash of all variables of a model, in order."""
     digest = hashlib.sha256()

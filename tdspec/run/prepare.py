@@ -25,7 +25,7 @@ from tdspec.graph.models import WholeModel
 from tdspec.graph.own_terms import NONE, Own
 from tdspec.graph.presets import preset_folder
 from tdspec.graph.sides import CutModel
-from tdspec.graph.weights import from_file, load_weights, presets_of
+from tdspec.graph.weights import check_finite, from_file, load_weights, presets_of
 from tdspec.run.compiling import Jit, jit_of
 from tdspec.run.optimizers import LossScale, make_optimizer
 from tdspec.run.teachers import trained_run
@@ -68,7 +68,7 @@ def compile_with_weights(document: Document, student_files: Mapping[str, Path], 
         precision: what `train.precision: auto` turned out to be; "": what the spec says.
 
     Raises:
-        WeightsError: weights are missing or do not fit.
+        WeightsError: weights are missing, do not fit, or are not finite.
     """
     compiled = build(document, describe, precision=precision)
     for name, backbone in _backbones(compiled).items():
@@ -77,6 +77,7 @@ def compile_with_weights(document: Document, student_files: Mapping[str, Path], 
             from_file(whole.model, str(student_files[name]))
         else:
             load_weights(whole.backbone.model, backbone)
+        check_finite(whole.model, name)
     return compiled
 
 
