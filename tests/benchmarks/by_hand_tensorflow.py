@@ -1,7 +1,7 @@
-"""The benchmarks' step by hand in TensorFlow: one XLA program of forward, backward and AdamW on the variables.
+"""The benchmarks' step by hand in TensorFlow: one program of forward, backward and AdamW on the variables.
 
 In: a compiled case and a batch. Out: calls that run steps, and the loss.
-Leaves out: the objective (`by_hand.py`).
+Leaves out: the objective (`by_hand.py`, `by_hand_conv.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 from by_hand import Objective, weights_of
-from step_cases import Case
+from by_hand_conv import ConvObjective, conv_weights_of
+from step_cases import Case, ConvCase
 
 
 class TensorFlow:
@@ -62,6 +63,45 @@ class TensorFlow:
     def cross_entropy(self, logits: Any, label: Any) -> Any:
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits))
 
+    def as_float(self, image: Any) -> Any:
+        return tf.cast(image, tf.float32)
+
+    def conv(self, x: Any, kernel: Any, stride: int) -> Any:
+        x, padding = self._padded(x, kernel.shape[0], stride)
+        return tf.nn.conv2d(x, kernel, stride, padding)
+
+    def depthwise(self, x: Any, kernel: Any, stride: int) -> Any:
+        x, padding = self._padded(x, kernel.shape[0], stride)
+        return tf.nn.depthwise_conv2d(x, kernel, (1, stride, stride, 1), padding)
+
+    def _padded(self, x: Any, kernel_size: int, stride: int) -> tuple[Any, str]:
+        """As much on both sides, which is what TensorFlow does itself with a stride of 1."""
+        if stride == 1 or kernel_size == 1:
+            return x, "SAME"
+        both = (kernel_size // 2,) * 2
+        return tf.pad(x, ((0, 0), both, both, (0, 0))), "VALID"
+
+    def relu6(self, x: Any) -> Any:
+        return tf.nn.relu6(x)
+
+    def batch_norm(self, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
+        normal, found_mean, found_variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=gamma, offset=beta, mean=(), variance=(), epsilon=1e-5, is_training=True
+        )
+        for known, found in ((mean, found_mean), (variance, found_variance)):
+            known.assign_sub((known - found) * 0.1)
+        return normal
+
+    def max_pool(self, x: Any) -> Any:
+        x, padding = self._padded(x, 3, 2)
+        return tf.nn.max_pool2d(x, 3, 2, padding)
+
+    def resize(self, x: Any, size: int) -> Any:
+        return x if x.shape[1] == size else tf.image.resize(x, (size, size))
+
+    def mean_position(self, x: Any) -> Any:
+        return tf.reduce_mean(x, axis=(1, 2))
+
     def relative_l2(self, target: Any, prediction: Any) -> Any:
         spread = target - tf.reduce_mean(target, axis=0)
         return tf.reduce_sum(tf.square(target - prediction)) / tf.reduce_sum(tf.square(spread))
@@ -70,16 +110,22 @@ class TensorFlow:
 class Stepper:
     """Takes steps on one batch; `run(n)` runs n of them in one call of a graph."""
 
-    def __init__(self, compiled: Any, case: Case, batch: Any, rate: float = 0.001):
-        arrays = weights_of(compiled)
-        self._frozen = [tf.constant(array) for array in arrays.pop("teacher")]
+    def __init__(self, compiled: Any, case: Case | ConvCase, batch: Any, rate: float = 0.001):
+        is_conv = isinstance(case, ConvCase)
+        arrays = conv_weights_of(compiled) if is_conv else weights_of(compiled)
+        self._frozen = {
+            "teacher": [tf.constant(array) for array in arrays.pop("teacher")],
+            "moving": [tf.Variable(array) for array in arrays.pop("moving", [])],
+        }
         self._weights = {owner: [tf.Variable(array) for array in found] for owner, found in arrays.items()}
         self._flat = tf.nest.flatten(self._weights)
         self._moments = [[tf.Variable(tf.zeros_like(variable)) for variable in self._flat] for _ in range(2)]
         self._count, self._mean = tf.Variable(0.0), tf.Variable(0.0)
-        self._objective, self._batch, self._rate = Objective(TensorFlow(), case), batch, rate
-        self.step = tf.function(self._step, jit_compile=True, autograph=False)
-        self.loss = tf.function(self._loss, jit_compile=True, autograph=False)
+        self._objective = (ConvObjective if is_conv else Objective)(TensorFlow(), case)
+        self._batch, self._rate = batch, rate
+        # XLA takes 25 times as long for depthwise convolutions on a CPU
+        self.step = tf.function(self._step, jit_compile=not is_conv, autograph=False)
+        self.loss = tf.function(self._loss, jit_compile=not is_conv, autograph=False)
 
         @tf.function
         def run(num_steps: Any) -> None:
@@ -90,7 +136,7 @@ class Stepper:
 
     def _loss(self) -> Any:
         features, label, _ = self._batch
-        return self._objective(features["image"], label, {**self._weights, "teacher": self._frozen})
+        return self._objective(features["image"], label, {**self._weights, **self._frozen})
 
     def _step(self) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

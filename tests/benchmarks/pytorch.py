@@ -28,9 +28,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 from by_hand import Objective, weights_of
-from step_cases import CASES, Case
+from by_hand_conv import ConvObjective, conv_weights_of
+from step_cases import CASES, Case, ConvCase
 
 KINDS = ("eager", "compiled")
+FROZEN = ("teacher", "moving")  # owners of weights that no gradient changes
 
 
 class Torch:
@@ -78,6 +80,38 @@ class Torch:
     def cross_entropy(self, logits: Any, label: Any) -> Any:
         return self.nn.cross_entropy(logits, label)
 
+    def as_float(self, image: Any) -> Any:
+        return image.float()
+
+    def _conv(self, x: Any, kernel: Any, stride: int, groups: int) -> Any:
+        # memory keeps its order (batch, height, width, channels) throughout
+        y = self.nn.conv2d(x.permute(0, 3, 1, 2), kernel, None, stride, kernel.shape[-1] // 2, 1, groups)
+        return y.permute(0, 2, 3, 1)
+
+    def conv(self, x: Any, kernel: Any, stride: int) -> Any:
+        return self._conv(x, kernel.permute(3, 2, 0, 1), stride, 1)
+
+    def depthwise(self, x: Any, kernel: Any, stride: int) -> Any:
+        return self._conv(x, kernel.permute(2, 3, 0, 1), stride, len(kernel.permute(2, 3, 0, 1)))
+
+    def relu6(self, x: Any) -> Any:
+        return self.nn.relu6(x)
+
+    def batch_norm(self, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
+        y = self.nn.batch_norm(x.permute(0, 3, 1, 2), mean, variance, gamma, beta, True, 0.1, 1e-5)
+        return y.permute(0, 2, 3, 1)
+
+    def max_pool(self, x: Any) -> Any:
+        return self.nn.max_pool2d(x.permute(0, 3, 1, 2), 3, 2, 1).permute(0, 2, 3, 1)
+
+    def resize(self, x: Any, size: int) -> Any:
+        if x.shape[1] == size:
+            return x
+        return self.nn.interpolate(x.permute(0, 3, 1, 2), (size, size), mode="bilinear").permute(0, 2, 3, 1)
+
+    def mean_position(self, x: Any) -> Any:
+        return x.mean((1, 2))
+
     def relative_l2(self, target: Any, prediction: Any) -> Any:
         return (target - prediction).square().sum() / (target - target.mean(0)).square().sum()
 
@@ -88,11 +122,11 @@ def serve(path: str) -> None:
 
     case, arrays, images, label = pickle.loads(Path(path).read_bytes())
     image, label = torch.tensor(images), torch.tensor(label).long()
-    objective = Objective(Torch(), case)
+    objective = (ConvObjective if isinstance(case, ConvCase) else Objective)(Torch(), case)
     steps = {}
     for kind in KINDS:
         weights = {side: [torch.tensor(array) for array in found] for side, found in arrays.items()}
-        trained = [w.requires_grad_() for side, found in weights.items() if side != "teacher" for w in found]
+        trained = [w.requires_grad_() for side, found in weights.items() if side not in FROZEN for w in found]
         optimizer = torch.optim.AdamW(trained, lr=0.001, weight_decay=0.0, fused=True)
         steps[kind] = _step(objective, image, label, weights, optimizer, compiled=kind == "compiled")
     print(objective(image, label, weights).item(), flush=True)
@@ -120,7 +154,7 @@ def _step(objective: Any, image: Any, label: Any, weights: Any, optimizer: Any, 
 class Process:
     """PyTorch in a process of its own."""
 
-    def __init__(self, python: str, case: Case, arrays: Any, batch: Any):
+    def __init__(self, python: str, case: Case | ConvCase, arrays: Any, batch: Any):
         features, label, _ = batch
         with tempfile.NamedTemporaryFile(delete=False) as file:
             pickle.dump((case, arrays, features["image"].numpy(), label.numpy()), file)
@@ -154,7 +188,8 @@ def ratios(name: str, python: str, kinds: list[str], steps: int, rounds: int) ->
     from step_cases import batch_of
 
     compiled, ours = tdspec_step(name)
-    torch = Process(python, CASES[name], weights_of(compiled), batch_of(name))
+    is_conv = isinstance(CASES[name], ConvCase)
+    torch = Process(python, CASES[name], (conv_weights_of if is_conv else weights_of)(compiled), batch_of(name))
     _, cached = tdspec_step(name, cache=True)
     for run in (ours, cached):
         run(tf.constant(1))

@@ -1,4 +1,4 @@
-"""The steps that the benchmarks measure: small transformers and MLPs that talk.
+"""The steps that the benchmarks measure: transformers, MLPs and convolutional models that talk.
 
 In: the name of a case. Out: its sizes, its compiled spec, a batch.
 Leaves out: measuring.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 CLASSES = 10
 MESSAGE, HIDDEN = 64, 128
@@ -38,7 +39,17 @@ class Case:
         return {"teacher": (1, 3), "student": (1, 2)} if self.is_mlp else {"teacher": (4, 12), "student": (1, 4)}
 
 
-CASES = {
+@dataclass(frozen=True)
+class ConvCase:
+    """`specs/cifar10_efficientnet.yaml` with random weights, on made-up images of its size."""
+
+    iterations: int
+    image: tuple[int, int, int] = (32, 32, 3)
+    teacher_size: int = 96
+    batch: int = 64
+
+
+CASES: dict[str, Any] = {
     **{
         f"vit{width}-{tokens}-k{iterations}": Case(width, width // 2, (32, 32, 3), patch, 64, iterations)
         for width in (128, 192)
@@ -46,11 +57,30 @@ CASES = {
         for iterations in (0, 1, 3)
     },
     **{f"mlp-k{k}": Case((512, 256, 128), (64, 32), (8, 8, 1), 0, 256, k) for k in (0, 1, 3)},
+    **{f"efficientnet-k{k}": ConvCase(k) for k in (0, 1, 3)},
+}
+CONV_SPEC = Path(__file__).parents[2] / "specs" / "cifar10_efficientnet.yaml"
+EFFICIENTNET_LITE0: dict[str, Any] = {
+    "stackwise_width_coefficients": [1.0] * 7,
+    "stackwise_depth_coefficients": [1.0] * 7,
+    "activation": "relu6",
+    "stackwise_kernel_sizes": [3, 3, 5, 3, 5, 5, 3],
+    "stackwise_num_repeats": [1, 2, 2, 3, 3, 4, 1],
+    "stackwise_input_filters": [32, 16, 24, 40, 80, 112, 192],
+    "stackwise_output_filters": [16, 24, 40, 80, 112, 192, 320],
+    "stackwise_expansion_ratios": [1, 6, 6, 6, 6, 6, 6],
+    "stackwise_squeeze_and_excite_ratios": [0] * 7,
+    "stackwise_strides": [1, 2, 2, 2, 1, 2, 1],
+    "stackwise_block_types": ["v1"] * 7,
+    "stackwise_force_input_filters": [0] * 7,
+    "batch_norm_epsilon": 1e-3,
 }
 
 
-def spec_of(case: Case, **changes: Any) -> dict[str, Any]:
+def spec_of(case: Case | ConvCase, **changes: Any) -> dict[str, Any]:
     """The spec of a case, with sections replaced."""
+    if isinstance(case, ConvCase):
+        return {**_conv_spec(case), **changes}
     values: dict[str, Any] = {
         "version": 1,
         "name": "benchmark",
@@ -76,6 +106,13 @@ def spec_of(case: Case, **changes: Any) -> dict[str, Any]:
     return {**values, **changes}
 
 
+def _conv_spec(case: ConvCase) -> dict[str, Any]:
+    values = yaml.safe_load(CONV_SPEC.read_text())
+    backbone = {"class": "EfficientNetBackbone", "config": EFFICIENTNET_LITE0, "weights": "random"}
+    values["teacher"]["backbone"], values["communication"]["iterations"] = backbone, case.iterations
+    return {**values, "data": {"source": "digits", "batch_size": case.batch}}
+
+
 def _backbone(width: Any, layers: int, patch: int) -> dict[str, Any]:
     if not patch:
         return {"mlp": {"units": list(width)}, "weights": "random"}
@@ -86,12 +123,12 @@ def _backbone(width: Any, layers: int, patch: int) -> dict[str, Any]:
 class Facts:
     """What the made-up source declares."""
 
-    def __init__(self, case: Case):
+    def __init__(self, case: Case | ConvCase):
         self.num_classes, self.image_shape = CLASSES, case.image
 
 
-def compiled_case(name: str, *, jit: str = "on", **changes: Any) -> Any:
-    """The compiled spec of a case, its optimizer included."""
+def compiled_case(name: str, *, jit: str = "", **changes: Any) -> Any:
+    """The compiled spec of a case, its optimizer included; `jit` is on where XLA is the faster."""
     from tdspec.graph.compiler import build
     from tdspec.run.prepare import compile_optimizer
     from tdspec.spec.load import load
@@ -100,7 +137,8 @@ def compiled_case(name: str, *, jit: str = "on", **changes: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spec.yaml"
         path.write_text(json.dumps(spec_of(case, **changes)))
-        document = load(path, [f"train.jit={jit}"])
+        best = "off" if isinstance(case, ConvCase) else "on"
+        document = load(path, [f"train.jit={jit or best}"])
     compiled = build(document, lambda _: Facts(case))
     compile_optimizer(compiled, schedule="constant", total_steps=1000)
     return compiled
