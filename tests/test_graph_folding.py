@@ -103,6 +103,43 @@ def test_fewer_passes_over_activations() -> None:
     assert (products(model), products(folded(model))) == (5, 2)
 
 
+# (padding, layer), and whether the layer's own padding does the same.
+PADDED = [
+    (1, layers.DepthwiseConv2D(3), True),
+    (((1, 1), (2, 2)), layers.Conv2D(4, (3, 5)), True),
+    (1, layers.Conv2D(4, 3, strides=2), False),
+    (1, layers.DepthwiseConv2D(3, dilation_rate=2), False),
+    (1, layers.Conv2D(4, 3, padding="same"), False),
+    (2, layers.Conv2D(4, 3), False),
+    (1, layers.Conv2D(4, 2), False),
+    (((1, 0), (1, 1)), layers.Conv2D(4, 3), False),
+]
+
+
+@pytest.mark.parametrize(("padding", "layer", "expected"), PADDED)
+def test_a_convolution_pads_by_itself_where_it_can(padding: Any, layer: Any, expected: bool) -> None:
+    entry = keras.Input((8, 8, 3), name="image")
+    x = layers.ZeroPadding2D(padding)(entry)
+    # built anew: a layer of the list is in one model alone
+    x = layers.BatchNormalization()(type(layer).from_config(layer.get_config())(x))
+    model = _with_random_weights(keras.Model({"image": entry}, layers.ReLU()(x)))
+    found = folded(model)
+    assert (_counted(found, Folded), _counted(found, layers.ZeroPadding2D)) == (1, 0 if expected else 1)
+    images = {"image": _images()}
+    assert np.allclose(found(images), model(images), rtol=1e-5, atol=1e-5)
+    assert found.output_shape == model.output_shape
+
+
+def test_a_padding_that_is_read_twice_stays() -> None:
+    entry = keras.Input((8, 8, 3), name="image")
+    padded = layers.ZeroPadding2D(1)(entry)
+    x = layers.BatchNormalization()(layers.Conv2D(3, 3)(padded))
+    model = _with_random_weights(keras.Model({"image": entry}, layers.Add()([x, layers.Cropping2D(1)(padded)])))
+    found = folded(model)
+    assert (_counted(found, Folded), _counted(found, layers.ZeroPadding2D)) == (1, 1)
+    assert np.allclose(found({"image": _images()}), model({"image": _images()}), rtol=1e-5, atol=1e-5)
+
+
 def test_nothing_to_fold_changes_nothing() -> None:
     entry = keras.Input((3,))
     model = keras.Model(entry, layers.Dense(2, activation="relu")(entry))

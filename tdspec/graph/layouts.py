@@ -74,6 +74,25 @@ def interpolation(source: int, target: int) -> np.ndarray:
     return matrix
 
 
+def along_both(grid: Any, rows: np.ndarray, columns: np.ndarray) -> Any:
+    """A constant, linear map along the height of a grid and another along its width.
+
+    By products of matrices in the order that memory has: an einsum turns its arguments round first, and with it a step
+    of `tests/benchmarks/step.py --cases efficientnet-k1` took a third longer.
+
+    Args:
+        grid: (batch, height, width, d).
+        rows, columns: (new height, height), (new width, width).
+
+    Returns:
+        (batch, new height, new width, d).
+    """
+    height, width, dim = grid.shape[1:]
+    taller = ops.matmul(ops.cast(rows, grid.dtype), ops.reshape(grid, (-1, height, width * dim)))
+    wider = ops.matmul(ops.cast(columns, grid.dtype), ops.reshape(taller, (-1, width, dim)))
+    return ops.reshape(wider, (-1, len(rows), len(columns), dim))
+
+
 def _spread(source: int, target: int) -> np.ndarray:
     """(target, source) that gives every target position the mean of the source."""
     return np.full((target, source), 1.0 / source, "float32")
@@ -110,11 +129,10 @@ class Resample(keras.layers.Layer):
 
     def _through_grids(self, flat: Any, dim: int) -> Any:
         source, target = self.source, self.target
-        grid = ops.reshape(flat[:, source.num_prefix :], (-1, *source.grid, dim))
+        behind = flat[:, source.num_prefix :] if source.num_prefix else flat
+        grid = ops.reshape(behind, (-1, *source.grid, dim))
         rows, columns = (interpolation(a, b) for a, b in zip(source.grid, target.grid, strict=True))
-        grid = ops.einsum("yh,bhwd->bywd", ops.cast(rows, grid.dtype), grid)
-        grid = ops.einsum("xw,bywd->byxd", ops.cast(columns, grid.dtype), grid)
-        patches = ops.reshape(grid, (-1, prod(target.grid), dim))
+        patches = ops.reshape(along_both(grid, rows, columns), (-1, prod(target.grid), dim))
         if not target.num_prefix:
             return patches
         if source.num_prefix == target.num_prefix:
@@ -126,7 +144,7 @@ class Resample(keras.layers.Layer):
 
     @staticmethod
     def _product(matrix: np.ndarray, flat: Any) -> Any:
-        return ops.einsum("pq,bqd->bpd", ops.cast(matrix, flat.dtype), flat)
+        return ops.matmul(ops.cast(matrix, flat.dtype), flat)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *self.target.axes, input_shape[-1])

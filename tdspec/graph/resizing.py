@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tdspec.graph.layouts import interpolation
+from tdspec.graph.layouts import along_both, interpolation
 from tdspec.graph.replacing import replaced
 
 # Up to so many channels the columns of all of them are resized by one product with a matrix that is mostly 0: more
@@ -46,9 +46,9 @@ def _resize(plain: Callable[..., Any], images: Any, size: Any, method: str = "bi
 def _products(images: Any, rows: np.ndarray, columns: np.ndarray) -> Any:
     """(batch, height, width, channels) -> (batch, new height, new width, channels)."""
     height, width, channels = images.shape[1:]
-    taller = tf.matmul(rows, tf.reshape(images, (-1, height, width * channels)))
     if channels > FEW_CHANNELS:
-        return tf.einsum("xw,bywd->byxd", columns, tf.reshape(taller, (-1, len(rows), width, channels)))
+        return along_both(images, rows, columns)
+    taller = tf.matmul(rows, tf.reshape(images, (-1, height, width * channels)))
     wide = np.kron(columns.T, np.eye(channels, dtype="float32"))
     flat = tf.matmul(tf.reshape(taller, (-1, width * channels)), wide)
     return tf.reshape(flat, (-1, len(rows), len(columns), channels))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 CLASSES = 10
 MESSAGE, HIDDEN = 64, 128
@@ -107,6 +106,8 @@ def spec_of(case: Case | ConvCase, **changes: Any) -> dict[str, Any]:
 
 
 def _conv_spec(case: ConvCase) -> dict[str, Any]:
+    import yaml  # PyTorch's process, which needs the cases alone, may not have it
+
     values = yaml.safe_load(CONV_SPEC.read_text())
     backbone = {"class": "EfficientNetBackbone", "config": EFFICIENTNET_LITE0, "weights": "random"}
     values["teacher"]["backbone"], values["communication"]["iterations"] = backbone, case.iterations
@@ -128,7 +129,7 @@ class Facts:
 
 
 def compiled_case(name: str, *, jit: str = "", **changes: Any) -> Any:
-    """The compiled spec of a case, its optimizer included; `jit` is on where XLA is the faster."""
+    """The compiled spec of a case, its optimizer included; `jit` is what suits it best, if not given."""
     from tdspec.graph.compiler import build
     from tdspec.run.prepare import compile_optimizer
     from tdspec.spec.load import load
@@ -137,7 +138,7 @@ def compiled_case(name: str, *, jit: str = "", **changes: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spec.yaml"
         path.write_text(json.dumps(spec_of(case, **changes)))
-        best = "off" if isinstance(case, ConvCase) else "on"
+        best = "auto" if isinstance(case, ConvCase) else "on"
         document = load(path, [f"train.jit={jit or best}"])
     compiled = build(document, lambda _: Facts(case))
     compile_optimizer(compiled, schedule="constant", total_steps=1000)
