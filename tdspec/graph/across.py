@@ -34,7 +34,8 @@ class Across:
     def mean(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
         """Mean of (batch, ...) over all examples, weighted by `weights`, which broadcasts."""
         if weights is None:
-            weights = ops.ones_like(values[(slice(None), *[slice(0, 1)] * (len(values.shape) - 1))])
+            ones = ops.ones_like(values[(slice(None), *[slice(0, 1)] * (len(values.shape) - 1))])
+            return self.sum(values) / ops.maximum(self.sum(ones), TINY)
         return self.sum(values * weights) / ops.maximum(self.sum(weights), TINY)
 
 

@@ -48,9 +48,12 @@ def position_weights(state: Tensor, mask: Tensor | None) -> Tensor:
     Returns:
         float32 (batch, positions).
     """
-    if mask is None or state.shape[1] == 1 != mask.shape[1]:
-        return ops.ones_like(state[..., 0])
-    return ops.cast(mask, "float32")
+    return ops.ones_like(state[..., 0]) if all_count(state, mask) else ops.cast(mask, "float32")
+
+
+def all_count(state: Tensor, mask: Tensor | None) -> bool:
+    """Whether no position of a state (batch, positions, dim) is padding: of a text that is one vector, none is."""
+    return mask is None or state.shape[1] == 1 != mask.shape[1]
 
 
 def mean_over_positions(values: Tensor, weights: Tensor) -> Tensor:
@@ -144,12 +147,16 @@ def relative_l2(target: Tensor, prediction: Tensor, *, across: Across = ALONE, m
     """
     target, prediction = same_shape(target, prediction)
     target, prediction = by_position(target), by_position(prediction)
-    weights = position_weights(target, mask)[..., None]
-    centred = (target - across.mean(target, weights)) * weights
+    error = target - prediction
+    if all_count(target, mask):  # outside XLA, to multiply by ones takes as long as the rest
+        centred = target - across.mean(target)
+    else:
+        weights = position_weights(target, mask)[..., None]
+        centred, error = (target - across.mean(target, weights)) * weights, error * weights
     num_examples = across.sum(ops.ones_like(target[:, 0, 0]))
     variance = ops.sum(across.sum(ops.square(centred))) / num_examples
     # (batch,): sum over positions and features of (t - p)^2, over the summed variance
-    return ops.sum(ops.square(target - prediction) * weights, axis=(1, 2)) / (variance + TINY)
+    return ops.sum(ops.square(error), axis=(1, 2)) / (variance + TINY)
 
 
 def standardized_l2(
