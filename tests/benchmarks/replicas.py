@@ -5,7 +5,8 @@
 In: the name of a case (`step_cases.py`). Out: one line of JSON: examples a second of two replicas with a thread each
 over those of one replica with one thread, at the same batch a replica, XLA on; the median over rounds that take turns.
 Each has a process of its own, since TensorFlow fixes threads and devices when it starts; only one works at a time.
-Beside it the same for two processes of one replica that work at once and share nothing: what the two cores can give.
+Beside it the same for two processes of one replica that work at once and share nothing: what the two cores can give;
+and for one replica whose step is cut into programs as that of two is: what cutting costs.
 Leaves out: the input pipeline (one batch, in memory), and whether the results are equal (`test_graph_step.py`).
 """
 
@@ -25,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
-def work(case: str, replicas: int, steps: int) -> None:
+def work(case: str, strategy_name: str, replicas: int, steps: int) -> None:
     """Answer each line on standard input with the examples a second of so many steps."""
     import tensorflow as tf
     from step_cases import batch_of, compiled_case
@@ -33,12 +34,12 @@ def work(case: str, replicas: int, steps: int) -> None:
     from tdspec.run.strategy import make_strategy
 
     tf.config.threading.set_intra_op_parallelism_threads(1)  # for each replica
-    strategy = make_strategy("none" if replicas == 1 else "mirrored", replicas)
+    strategy = make_strategy(strategy_name, replicas)
     with strategy.scope():
         distiller = compiled_case(case).distiller
     features, label, weight = batch_of(case)
     batch = (features, label, weight)
-    given = strategy.experimental_distribute_values_from_function(lambda _: batch) if replicas > 1 else batch
+    given = strategy.experimental_distribute_values_from_function(lambda _: batch)
 
     @tf.autograph.experimental.do_not_convert
     def step() -> None:
@@ -56,9 +57,10 @@ def work(case: str, replicas: int, steps: int) -> None:
         print(replicas * len(label) * steps / (time.perf_counter() - start), flush=True)
 
 
-def started(case: str, replicas: int, steps: int) -> subprocess.Popen[str]:
+def started(case: str, strategy: str, replicas: int, steps: int) -> subprocess.Popen[str]:
     """A process that measures when asked."""
-    command = [sys.executable, __file__, "--case", case, "--steps", str(steps), "--replicas", str(replicas)]
+    command = [sys.executable, __file__, "--case", case, "--steps", str(steps)]
+    command += ["--replicas", str(replicas), "--strategy", strategy]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -83,20 +85,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--replicas", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--strategy", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.replicas:
-        work(given.case, given.replicas, given.steps)
+        work(given.case, given.strategy, given.replicas, given.steps)
         return
-    one, other, two = (started(given.case, replicas, given.steps) for replicas in (1, 1, 2))
-    for process in (one, other, two):
+    kinds = (("none", 1), ("none", 1), ("mirrored", 2), ("mirrored", 1))
+    one, other, two, cut = processes = [started(given.case, *kind, given.steps) for kind in kinds]
+    for process in processes:
         asked(process)
-    ratios: dict[str, list[float]] = {"two replicas": [], "two processes": []}
+    ratios: dict[str, list[float]] = {"two replicas": [], "two processes": [], "one replica, cut": []}
     for _ in range(given.rounds):
         alone = asked(one)
         ratios["two replicas"].append(asked(two) / alone)
         ratios["two processes"].append(asked_at_once((one, other)) / alone)
+        ratios["one replica, cut"].append(asked(cut) / alone)
     print(json.dumps({given.case: {name: round(statistics.median(found), 2) for name, found in ratios.items()}}))
-    for process in (one, other, two):
+    for process in processes:
         process.terminate()
 
 
