@@ -106,6 +106,7 @@ def test_fewer_passes_over_activations() -> None:
 # (padding, layer), and whether the layer's own padding does the same.
 PADDED = [
     (1, layers.DepthwiseConv2D(3), True),
+    (0, layers.Conv2D(4, 1), True),
     (((1, 1), (2, 2)), layers.Conv2D(4, (3, 5)), True),
     (1, layers.Conv2D(4, 3, strides=2), False),
     (1, layers.DepthwiseConv2D(3, dilation_rate=2), False),

@@ -148,7 +148,7 @@ def relative_l2(target: Tensor, prediction: Tensor, *, across: Across = ALONE, m
     target, prediction = same_shape(target, prediction)
     target, prediction = by_position(target), by_position(prediction)
     error = target - prediction
-    if all_count(target, mask):  # outside XLA, to multiply by ones takes as long as the rest
+    if all_count(target, mask):  # outside XLA, to multiply by ones is one more pass over the state
         centred = target - across.mean(target)
     else:
         weights = position_weights(target, mask)[..., None]

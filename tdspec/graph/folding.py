@@ -138,6 +138,7 @@ def _pads(model: keras.Model, linear: Collection[int]) -> Mapping[int, keras.lay
         for before, node in _followed(model)
         if id(node.operation) in linear
         and type(before.operation) is keras.layers.ZeroPadding2D
+        and before.operation.data_format == "channels_last"
         and type(node.operation) is not keras.layers.Dense
         and _is_same(node.operation, before.operation.padding)
     }
