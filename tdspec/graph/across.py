@@ -31,12 +31,10 @@ class Across:
     sum: Callable[[Tensor], Tensor]
     gather: Callable[[Tensor], Tensor]
 
-    def mean(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Mean of (batch, ...) over all examples, weighted by `weights`, which broadcasts."""
-        if weights is None:
-            ones = ops.ones_like(values[(slice(None), *[slice(0, 1)] * (len(values.shape) - 1))])
-            return self.sum(values) / ops.maximum(self.sum(ones), TINY)
-        return self.sum(values * weights) / ops.maximum(self.sum(weights), TINY)
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of (batch, ...) over all examples."""
+        ones = ops.ones_like(values[(slice(None), *[slice(0, 1)] * (len(values.shape) - 1))])
+        return self.sum(values) / ops.maximum(self.sum(ones), TINY)
 
 
 def _sum(values: Tensor) -> Tensor:

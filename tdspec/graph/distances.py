@@ -48,12 +48,19 @@ def position_weights(state: Tensor, mask: Tensor | None) -> Tensor:
     Returns:
         float32 (batch, positions).
     """
-    return ops.ones_like(state[..., 0]) if all_count(state, mask) else ops.cast(mask, "float32")
+    return ops.ones_like(state[..., 0]) if _all_count(state, mask) else ops.cast(mask, "float32")
 
 
-def all_count(state: Tensor, mask: Tensor | None) -> bool:
-    """Whether no position of a state (batch, positions, dim) is padding: of a text that is one vector, none is."""
+def _all_count(state: Tensor, mask: Tensor | None) -> bool:
     return mask is None or state.shape[1] == 1 != mask.shape[1]
+
+
+def without_padding(state: Tensor, mask: Tensor | None) -> Tensor:
+    """A state (batch, positions, dim) with 0 where a position does not count.
+
+    Where all count it is itself: outside XLA, to multiply by ones is one more pass over it.
+    """
+    return state if _all_count(state, mask) else state * position_weights(state, mask)[..., None]
 
 
 def mean_over_positions(values: Tensor, weights: Tensor) -> Tensor:
@@ -147,12 +154,9 @@ def relative_l2(target: Tensor, prediction: Tensor, *, across: Across = ALONE, m
     """
     target, prediction = same_shape(target, prediction)
     target, prediction = by_position(target), by_position(prediction)
-    error = target - prediction
-    if all_count(target, mask):  # outside XLA, to multiply by ones is one more pass over the state
-        centred = target - across.mean(target)
-    else:
-        weights = position_weights(target, mask)[..., None]
-        centred, error = (target - across.mean(target, weights)) * weights, error * weights
+    weights = position_weights(target, mask)[..., None]
+    mean = across.sum(without_padding(target, mask)) / ops.maximum(across.sum(weights), TINY)
+    centred, error = (without_padding(target - other, mask) for other in (mean, prediction))
     num_examples = across.sum(ops.ones_like(target[:, 0, 0]))
     variance = ops.sum(across.sum(ops.square(centred))) / num_examples
     # (batch,): sum over positions and features of (t - p)^2, over the summed variance
@@ -180,7 +184,7 @@ def standardized_l2(
     count = ops.maximum(ops.sum(across.sum(weights)), TINY)
 
     def mean(values: Tensor) -> Tensor:
-        return ops.sum(across.sum(values * weights[..., None]), axis=0) / count
+        return ops.sum(across.sum(without_padding(values, mask)), axis=0) / count
 
     centred = target - mean(target)
     standardized = centred * ops.rsqrt(mean(ops.square(centred)) + 1e-6)

@@ -11,7 +11,7 @@ Leaves out: dropout, which inference mode leaves out already; query, key and val
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,19 +20,23 @@ from keras import ops
 from tdspec.graph.walk import Node, is_functional, nodes_of, replayed
 
 Tensor = Any
-SAME, VALID = "same", "valid"  # Keras's words for padding
 
 
-def _dense(layer: keras.layers.Dense, x: Tensor, kernel: Tensor, padding: str) -> Tensor:
+def _dense(layer: keras.layers.Dense, x: Tensor, kernel: Tensor, pads: bool) -> Tensor:
     return ops.matmul(x, kernel)
 
 
-def _convolution(layer: keras.layers.Conv2D, x: Tensor, kernel: Tensor, padding: str) -> Tensor:
-    return ops.conv(x, kernel, strides=layer.strides, padding=padding, dilation_rate=layer.dilation_rate)
+def _convolution(layer: keras.layers.Conv2D, x: Tensor, kernel: Tensor, pads: bool) -> Tensor:
+    return ops.conv(x, kernel, **_over_images(layer, pads))
 
 
-def _depthwise(layer: keras.layers.DepthwiseConv2D, x: Tensor, kernel: Tensor, padding: str) -> Tensor:
-    return ops.depthwise_conv(x, kernel, strides=layer.strides, padding=padding, dilation_rate=layer.dilation_rate)
+def _depthwise(layer: keras.layers.DepthwiseConv2D, x: Tensor, kernel: Tensor, pads: bool) -> Tensor:
+    return ops.depthwise_conv(x, kernel, **_over_images(layer, pads))
+
+
+def _over_images(layer: Any, pads: bool) -> dict[str, Any]:
+    padding = "same" if pads else layer.padding
+    return {"strides": layer.strides, "padding": padding, "dilation_rate": layer.dilation_rate}
 
 
 # Of exactly these classes: how the product with another kernel is computed.
@@ -73,9 +77,8 @@ class Folded(keras.layers.Layer):
         kernel = linear.kernel
         # a depthwise kernel ends with (channels, multiplier), which make the last axis of the output
         factors = ops.reshape(scale, kernel.shape[2:]) if type(linear) is keras.layers.DepthwiseConv2D else scale
-        padding = SAME if self.pads else getattr(linear, "padding", VALID)
         kernel = ops.cast(kernel * factors, dtype)
-        return PRODUCTS[type(linear)](linear, ops.cast(inputs, dtype), kernel, padding) + ops.cast(shift, dtype)
+        return PRODUCTS[type(linear)](linear, ops.cast(inputs, dtype), kernel, self.pads) + ops.cast(shift, dtype)
 
     def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
         if self.pads:
@@ -91,8 +94,9 @@ def folded(model: keras.Model) -> keras.Model:
     Args:
         model: a functional model; models inside it are folded too.
     """
-    norms = _norms(model)
-    pads = _pads(model, norms)
+    followed = list(_followed(model))
+    norms = _norms(followed)
+    pads = _pads(followed, norms)
     left_out = {id(layer) for layer in (*norms.values(), *pads.values())}
     # models inside stay models, since their layers may have the names of others; each once, wherever it is called
     nested = {id(node.operation): node.operation for node in nodes_of(model) if is_functional(node.operation)}
@@ -126,16 +130,16 @@ def _followed(model: keras.Model) -> Iterator[tuple[Node, Node]]:
                 yield before, node
 
 
-def _norms(model: keras.Model) -> Mapping[int, keras.layers.BatchNormalization]:
+def _norms(followed: Sequence[tuple[Node, Node]]) -> Mapping[int, keras.layers.BatchNormalization]:
     """By the id of a linear layer, the BatchNormalization that alone reads what it gives."""
-    return {id(before.operation): node.operation for before, node in _followed(model) if _fit(before, node)}
+    return {id(before.operation): node.operation for before, node in followed if _fit(before, node)}
 
 
-def _pads(model: keras.Model, linear: Collection[int]) -> Mapping[int, keras.layers.ZeroPadding2D]:
+def _pads(followed: Sequence[tuple[Node, Node]], linear: Collection[int]) -> Mapping[int, keras.layers.ZeroPadding2D]:
     """By the id of a convolution among `linear`, the ZeroPadding2D before it that it can do itself."""
     return {
         id(node.operation): before.operation
-        for before, node in _followed(model)
+        for before, node in followed
         if id(node.operation) in linear
         and type(before.operation) is keras.layers.ZeroPadding2D
         and before.operation.data_format == "channels_last"
@@ -149,7 +153,7 @@ def _is_same(layer: Any, padding: Any) -> bool:
     half = tuple((size // 2, size // 2) for size in layer.kernel_size)
     odd = all(size % 2 for size in layer.kernel_size)
     steps = {*layer.strides, *layer.dilation_rate}
-    return layer.padding == VALID and odd and steps == {1} and tuple(map(tuple, padding)) == half
+    return layer.padding == "valid" and odd and steps == {1} and tuple(map(tuple, padding)) == half
 
 
 def _fit(before: Node, node: Node) -> bool:
