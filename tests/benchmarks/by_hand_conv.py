@@ -1,6 +1,7 @@
 """The objective of `specs/cifar10_efficientnet.yaml` as one would write it by hand, for TensorFlow and for PyTorch.
 
-In: the weights of its compiled spec, and the operations of a library (`ConvLibrary`). Out: the objective of a batch.
+In: the weights of its compiled spec, and the operations of a library (`ConvLibrary`). Out: the objective of a batch;
+for any case, which objective is its own.
 The teacher, EfficientNet-Lite0, has its normalisations folded into its convolutions; nothing behind its high cut runs.
 Leaves out: gradients, the optimizer and compilation, as `by_hand.py` does.
 """
@@ -11,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from by_hand import Array, Library, Weights
-from step_cases import EFFICIENTNET_LITE0, ConvCase
+from by_hand import Array, Library, Objective, Talking, Weights, codec_weights_of, weights_of
+from step_cases import EFFICIENTNET_LITE0, Case, ConvCase
 
 TEACHER_EPSILON, STUDENT_EPSILON = 1e-3, 1e-5
 LOW_BLOCK, HIGH_BLOCK = 5, 11  # block4a and block6a, counted from 0; each cut is behind a block's expansion
@@ -66,19 +67,14 @@ def conv_weights_of(compiled: Any) -> dict[str, list[Any]]:
         found["teacher"] += [kernel * scale.reshape((-1, 1) if kernel.shape[-1] == 1 else (-1,)), beta - mean * scale]
     for variable in compiled.student.whole.model.variables:
         found["moving" if "moving" in variable.path else "student"].append(variable.numpy())
-    for side in ("teacher", "student"):
-        codec = getattr(compiled.distiller, f"{side}_codec")
-        found[f"{side}_codec"] = [
-            variable.numpy() for model in (codec.encode, codec.decode) for variable in model.variables
-        ]
-    return found
+    return found | codec_weights_of(compiled)
 
 
-class ConvObjective:
-    """L of the talking method for a batch."""
+class ConvObjective(Talking):
+    """Of EfficientNet-Lite0 and a ResNet."""
 
     def __init__(self, library: ConvLibrary, case: ConvCase):
-        self.library, self.case, self.blocks = library, case, blocks()
+        self.library, self.case, self.iterations, self.blocks = library, case, case.iterations, blocks()
 
     def _expanded(self, x: Array, w: Weights, block: Block) -> Array:
         if not block.expands:
@@ -108,16 +104,16 @@ class ConvObjective:
             x = self._whole(x, w, block)
         return self._expanded(x, w, self.blocks[HIGH_BLOCK])
 
-    def student_low(self, image: Array, w: Weights, moving: Weights) -> Array:
-        lib = self.library
+    def student_low(self, image: Array, weights: Mapping[str, Weights]) -> Array:
+        lib, w, moving = self.library, weights["student"], weights["moving"]
         x = lib.conv(lib.as_float(image) / 127.5 - 1.0, w[0], 2)
         x = lib.max_pool(lib.relu(lib.batch_norm(x, w[1], w[2], moving[0], moving[1])))
         y = lib.relu(lib.batch_norm(lib.conv(x, w[3], 1), w[4], w[5], moving[2], moving[3]))
         return lib.relu(x + lib.batch_norm(lib.conv(y, w[6], 1), w[7], w[8], moving[4], moving[5]))
 
-    def student_high(self, x: Array, w: Weights, moving: Weights, *, follows: bool = False) -> Array:
+    def student_high(self, low: Array, weights: Mapping[str, Weights], *, follows: bool = False) -> Array:
         """The two blocks between the cuts; in a follow-up question, by the running means."""
-        lib = self.library
+        lib, x, w, moving = self.library, low, weights["student"], weights["moving"]
         norm = self._by_running_means if follows else lib.batch_norm
         for at, running in ((9, 6), (18, 12)):
             first, shortcut, second, *gains = w[at], w[at + 3], w[at + 4], *w[at + 1 : at + 3], *w[at + 5 : at + 9]
@@ -131,39 +127,23 @@ class ConvObjective:
     def _by_running_means(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array) -> Array:
         return (x - mean) * (gamma * (variance + STUDENT_EPSILON) ** -0.5) + beta
 
+    def prediction(self, high: Array, w: Weights) -> Array:
+        return self.library.dense(self.library.mean_position(high), w[-2], w[-1])
+
     def encode(self, low: Array, high: Array, w: Weights) -> Array:
         lib = self.library
         states = lib.join(lib.resize(low, MESSAGE_SIZE), lib.resize(high, MESSAGE_SIZE))
         return lib.dense(lib.relu(lib.dense(states, w[0], w[1])), w[2], w[3])
 
     def decode(self, message: Array, w: Weights, like: tuple[Array, ...]) -> list[Array]:
-        """States of the sizes of those they are `like`: low and high, or low alone."""
         lib = self.library
         x = lib.relu(lib.dense(message, w[4], w[5]))
         told = [lib.dense(x, w[6 + 2 * index], w[7 + 2 * index]) for index in range(len(like))]
         return [lib.resize(one, state.shape[1]) for one, state in zip(told, like, strict=True)]
 
-    def __call__(self, image: Array, label: Array, w: Mapping[str, Weights]) -> Array:
-        """The objective with the weights of the spec; the teacher's weights are constants."""
-        lib, distance = self.library, self.library.relative_l2
-        ours, theirs, moving = w["student_codec"], w["teacher_codec"], w["moving"]
-        low = self.student_low(image, w["student"], moving)
-        high = self.student_high(low, w["student"], moving)
-        their_low = lib.constant(self.teacher_low(image, w["teacher"]))
-        their_high = lib.constant(self.teacher_high(their_low, w["teacher"]))
-        states, their_states = (low, high), (their_low, their_high)
-        loss = lib.cross_entropy(lib.dense(lib.mean_position(high), w["student"][-2], w["student"][-1]), label)
-        question, answer = self.encode(low, high, ours), self.encode(their_low, their_high, theirs)
-        loss = loss + 0.5 * distance(answer, question)
-        told, heard = self.decode(answer, ours, states), self.decode(question, theirs, their_states)
-        pairs = zip((*states, *their_states), (*told, *heard), strict=True)
-        loss = loss + 0.5 * sum(distance(target, prediction) for target, prediction in pairs)
-        first = heard[0]
-        for k in range(self.case.iterations):
-            reply = self.encode(first, self.teacher_high(first, w["teacher"]), theirs)
-            mine = self.decode(reply, ours, states)
-            loss = loss + 0.3 * (distance(low, mine[0]) + distance(high, mine[1]))
-            if k + 1 < self.case.iterations:
-                again = self.student_high(mine[0], w["student"], moving, follows=True)
-                first = self.decode(self.encode(mine[0], again, ours), theirs, their_states[:1])[0]
-        return loss
+
+def weights_and_objective(compiled: Any, case: Case | ConvCase) -> tuple[dict[str, list[Any]], type[Talking]]:
+    """(all weights as numpy arrays by owner, the objective's class, which takes a library and the case)."""
+    if isinstance(case, ConvCase):
+        return conv_weights_of(compiled), ConvObjective
+    return {**weights_of(compiled), "moving": []}, Objective

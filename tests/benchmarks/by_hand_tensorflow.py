@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from by_hand import Objective, weights_of
-from by_hand_conv import ConvObjective, conv_weights_of
+from by_hand_conv import weights_and_objective
 from step_cases import Case, ConvCase
 
 
@@ -111,21 +110,20 @@ class Stepper:
     """Takes steps on one batch; `run(n)` runs n of them in one call of a graph."""
 
     def __init__(self, compiled: Any, case: Case | ConvCase, batch: Any, rate: float = 0.001):
-        is_conv = isinstance(case, ConvCase)
-        arrays = conv_weights_of(compiled) if is_conv else weights_of(compiled)
+        arrays, objective = weights_and_objective(compiled, case)
         self._frozen = {
             "teacher": [tf.constant(array) for array in arrays.pop("teacher")],
-            "moving": [tf.Variable(array) for array in arrays.pop("moving", [])],
+            "moving": [tf.Variable(array) for array in arrays.pop("moving")],
         }
         self._weights = {owner: [tf.Variable(array) for array in found] for owner, found in arrays.items()}
         self._flat = tf.nest.flatten(self._weights)
         self._moments = [[tf.Variable(tf.zeros_like(variable)) for variable in self._flat] for _ in range(2)]
         self._count, self._mean = tf.Variable(0.0), tf.Variable(0.0)
-        self._objective = (ConvObjective if is_conv else Objective)(TensorFlow(), case)
-        self._batch, self._rate = batch, rate
+        self._objective, self._batch, self._rate = objective(TensorFlow(), case), batch, rate
         # XLA takes 25 times as long for depthwise convolutions on a CPU
-        self.step = tf.function(self._step, jit_compile=not is_conv, autograph=False)
-        self.loss = tf.function(self._loss, jit_compile=not is_conv, autograph=False)
+        jit = not isinstance(case, ConvCase)
+        self.step = tf.function(self._step, jit_compile=jit, autograph=False)
+        self.loss = tf.function(self._loss, jit_compile=jit, autograph=False)
 
         @tf.function
         def run(num_steps: Any) -> None:

@@ -27,9 +27,8 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-from by_hand import Objective, weights_of
-from by_hand_conv import ConvObjective, conv_weights_of
-from step_cases import CASES, Case, ConvCase
+from by_hand_conv import weights_and_objective
+from step_cases import CASES, batch_of
 
 KINDS = ("eager", "compiled")
 FROZEN = ("teacher", "moving")  # owners of weights that no gradient changes
@@ -120,9 +119,9 @@ def serve(path: str) -> None:
     """Of PyTorch's process: reads "KIND STEPS" a line, writes seconds a step; the first word is the objective."""
     import torch
 
-    case, arrays, images, label = pickle.loads(Path(path).read_bytes())
+    case, objective_class, arrays, images, label = pickle.loads(Path(path).read_bytes())
     image, label = torch.tensor(images), torch.tensor(label).long()
-    objective = (ConvObjective if isinstance(case, ConvCase) else Objective)(Torch(), case)
+    objective = objective_class(Torch(), case)
     steps = {}
     for kind in KINDS:
         weights = {side: [torch.tensor(array) for array in found] for side, found in arrays.items()}
@@ -154,10 +153,11 @@ def _step(objective: Any, image: Any, label: Any, weights: Any, optimizer: Any, 
 class Process:
     """PyTorch in a process of its own."""
 
-    def __init__(self, python: str, case: Case | ConvCase, arrays: Any, batch: Any):
-        features, label, _ = batch
+    def __init__(self, python: str, compiled: Any, name: str):
+        features, label, _ = batch_of(name)
+        arrays, objective = weights_and_objective(compiled, CASES[name])
         with tempfile.NamedTemporaryFile(delete=False) as file:
-            pickle.dump((case, arrays, features["image"].numpy(), label.numpy()), file)
+            pickle.dump((CASES[name], objective, arrays, features["image"].numpy(), label.numpy()), file)
         call = [python, __file__, "--serve", file.name]
         # A cache of its own: what a killed process left half-written in the common one would stop this.
         self._cache = tempfile.TemporaryDirectory()
@@ -185,11 +185,9 @@ def ratios(name: str, python: str, kinds: list[str], steps: int, rounds: int) ->
     """The median over rounds of tdspec's time over PyTorch's, by how PyTorch runs."""
     import tensorflow as tf
     from step import seconds, tdspec_step
-    from step_cases import batch_of
 
     compiled, ours = tdspec_step(name)
-    is_conv = isinstance(CASES[name], ConvCase)
-    torch = Process(python, CASES[name], (conv_weights_of if is_conv else weights_of)(compiled), batch_of(name))
+    torch = Process(python, compiled, name)
     _, cached = tdspec_step(name, cache=True)
     for run in (ours, cached):
         run(tf.constant(1))
