@@ -77,8 +77,8 @@ def interpolation(source: int, target: int) -> np.ndarray:
 def along_both(grid: Any, rows: np.ndarray, columns: np.ndarray) -> Any:
     """A constant, linear map along the height of a grid and another along its width.
 
-    By products of matrices in the order that memory has: an einsum turns its arguments round first, and with it a step
-    of `tests/benchmarks/step.py --cases efficientnet-k1` took a third longer.
+    By products of matrices in the order that memory has: an einsum turns its arguments round first, which was most of
+    what tdspec's step was behind in `tests/benchmarks/step.py --cases efficientnet-k1`.
 
     Args:
         grid: (batch, height, width, d).
