@@ -42,7 +42,9 @@ def _num_products(of: Any, x: Any) -> int:
     return str(on_flat(of, (x,)).experimental_get_compiler_ir(x)(stage="hlo")).count(" dot(")
 
 
-@pytest.mark.parametrize("options", [{}, {"use_bias": False}, {"value_dim": 4}, {"output_shape": 7}])
+@pytest.mark.parametrize(
+    "options", [{}, {"use_bias": False}, {"value_dim": 4}, {"output_shape": 7}, {"dropout": 0.5}, {"dtype": "float64"}]
+)
 def test_values_and_gradients_are_kerass(options: dict[str, Any]) -> None:
     x, of = _inputs(), _with_gradients(_attention(**options))
     found, expected = on_flat(of, (x,))(x), of(x)

@@ -59,14 +59,10 @@ class Sums(keras.metrics.Metric):
         for variable, added in zip((self.totals, self.counts), zip(*pairs.values(), strict=True), strict=True):
             variable.assign_add(ops.stack([ops.cast(value, "float32") for value in added]))
 
-    def mean(self, name: str) -> Tensor:
-        """A total over its count; 0 before the first."""
-        index = self.names.index(name)
-        return ops.divide_no_nan(ops.convert_to_tensor(self.totals)[index], ops.convert_to_tensor(self.counts)[index])
-
     def result(self) -> dict[str, Tensor]:
-        """All means by name."""
-        return {name: self.mean(name) for name in self.names}
+        """All means by name, totals over counts; 0 before the first. Each variable is read once, for all of them."""
+        means = ops.unstack(ops.divide_no_nan(self.totals, self.counts), len(self.names))
+        return dict(zip(self.names, means, strict=True))
 
 
 class Mean(keras.metrics.Metric):
@@ -78,7 +74,7 @@ class Mean(keras.metrics.Metric):
 
     def result(self) -> Tensor:
         """The mean."""
-        return self.sums.mean(self.name)
+        return self.sums.result()[self.name]
 
     def reset_state(self) -> None:
         """Start anew, as all others of the same sums do."""
@@ -140,7 +136,7 @@ class Records:
 
     def of_test(self) -> dict[str, Tensor]:
         """By name, what `tested` counts."""
-        return {"task": self._sums.mean("task"), self.task_metric.name: self.task_metric.result()}
+        return {"task": self._sums.result()["task"], self.task_metric.name: self.task_metric.result()}
 
 
 def num_replicas() -> int:
