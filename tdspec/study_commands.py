@@ -18,6 +18,7 @@ from tdspec.errors import TdspecError, UsageError
 
 if TYPE_CHECKING:
     from tdspec.run.run_dir import RunFolder
+    from tdspec.study.beside import Beside
 
 
 def _declare_study(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +114,9 @@ def _declare_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", default="runs", metavar="ROOT", help="where the teacher's run is (default: runs)")
     parser.add_argument("--no-similarity", action="store_true", help="do not compare teacher and student of a run")
     parser.add_argument("--similarity", action="store_true", help="compare them in every run of a study (seconds each)")
+    parser.add_argument(
+        "--against", metavar="ROW", help="print a row of a study beside each other, and add it to the page"
+    )
 
 
 def _report(arguments: Arguments) -> int:
@@ -123,10 +127,12 @@ def _report(arguments: Arguments) -> int:
     from tdspec.study.results import is_study
 
     folder = Path(arguments.folder)
+    if arguments.against and not is_study(folder):
+        raise UsageError(f"{folder} is no study's folder, and --against names a row of a study")
     if is_study(folder):
         if arguments.similarity:
             _compare_all(folder, Path(arguments.runs))
-        page = study_page(folder)
+        page = study_page(folder, _beside(folder, arguments.against) if arguments.against else None)
     elif is_tuning(folder):
         page = tune_page(folder)
     else:
@@ -136,6 +142,18 @@ def _report(arguments: Arguments) -> int:
     write_text(target, page)
     print(target)
     return FINE
+
+
+def _beside(folder: Path, row: str) -> Beside:
+    """Compare a row of a study with the others, and print that."""
+    from tdspec.study.beside import beside
+    from tdspec.study.results import read_results
+    from tdspec.study.table import tabulate
+    from tdspec.study.table_text import beside_as_markdown
+
+    found = beside(tabulate(read_results(folder)), row)
+    print(beside_as_markdown(found))
+    return found
 
 
 def _compare(run: RunFolder, root: Path) -> str:
@@ -201,7 +219,8 @@ STUDY_COMMANDS: dict[str, Command] = {
     ),
     "report": Command(
         "write one self-contained HTML page about a run or a study",
-        "tdspec report runs/digits/20260101-120000-0\ntdspec report runs/studies/digits_methods -o methods.html",
+        "tdspec report runs/digits/20260101-120000-0\n"
+        "tdspec report runs/studies/digits_methods -o methods.html --against talking",
         _declare_report,
         _report,
     ),

@@ -13,19 +13,21 @@ from tdspec.report import html
 from tdspec.report.plots import Spot, spots
 from tdspec.report.search_section import search_section
 from tdspec.report.study_similarity import study_similarity
+from tdspec.study.beside import Beside
 from tdspec.study.matrix import BASELINE, in_words
 from tdspec.study.results import Results, read_results
 from tdspec.study.table import Comparison, Table, tabulate
-from tdspec.study.table_text import cells, header, improvement_text, title_by_value
+from tdspec.study.table_text import cells, header, improvement_text, lines_beside, title_beside, title_by_value
 
 SIGNIFICANT = 0.05
 
 
-def study_page(folder: Path) -> str:
+def study_page(folder: Path, beside: Beside | None = None) -> str:
     """The page of a study: what its runs say together, as far as they are complete.
 
     Args:
         folder: of the study.
+        beside: one of its rows beside the others, to be shown too.
 
     Raises:
         RunError: the folder is no study's, or a file in it is damaged.
@@ -37,6 +39,7 @@ def study_page(folder: Path) -> str:
     parts = [
         _answer(table),
         _figures(table),
+        *_beside(beside),
         *_by_value(table),
         *study_similarity(folder, results),
         *search_section(results.search, results.average),
@@ -58,6 +61,14 @@ def _table(table: Table) -> Iterator[str]:
         yield html.table(header(table), [cells(table, row) for row in table.rows], numbers=numbers)
     for note in table.notes:
         yield html.paragraph(note, "note")
+
+
+def _beside(beside: Beside | None) -> Iterator[str]:
+    """How much better one row is than each other."""
+    if beside is not None:
+        titles, *lines = lines_beside(beside)
+        note = html.paragraph("p: paired t-test over seeds, adjusted by Holm for all rows of this table.", "note")
+        yield html.section(title_beside(beside), html.table(titles, lines, numbers=(1, 2, 3)), note)
 
 
 def _by_value(table: Table) -> list[str]:

@@ -139,7 +139,7 @@ def _row(runs: Sequence[Result]) -> Row:
     )
 
 
-def _compared(own: Row, other: Row, more_is_better: bool) -> Comparison | None:
+def compared(own: Row, other: Row, more_is_better: bool) -> Comparison | None:
     """Two rows over the seeds that both have; None where they have none in common."""
     figures, others = own.by_seed(), other.by_seed()
     pairs = [(value, others[seed]) for seed, value in figures.items() if seed in others]
@@ -152,7 +152,7 @@ def _compared(own: Row, other: Row, more_is_better: bool) -> Comparison | None:
 
 def _beside_scratch(rows: Mapping[str, Row], baselines: Mapping[str, str | None], more: bool) -> dict[str, Row]:
     found = {
-        cell: _compared(row, rows[baseline], more)
+        cell: compared(row, rows[baseline], more)
         for cell, row in rows.items()
         if (baseline := baselines[cell]) is not None
     }
@@ -176,7 +176,7 @@ def _beside_rivals(rows: Mapping[str, Row], tasks: Sequence[str], more: bool) ->
             and _is_one_task(row.settings, other.settings, tasks)
         }
         best = (max if more else min)(others, key=others.__getitem__, default=None)
-        comparison = None if best is None else _compared(row, rows[best], more)
+        comparison = None if best is None else compared(row, rows[best], more)
         if best is not None and comparison is not None:
             found[cell] = (frozenset((cell, best)), comparison)
     tests = {pair: comparison.p_value for pair, comparison in found.values()}

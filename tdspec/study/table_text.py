@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tdspec.study.beside import Beside
 from tdspec.study.figures import MORE_IS_BETTER
 from tdspec.study.matrix import in_words
 from tdspec.study.statistics import Estimate
@@ -144,12 +145,34 @@ def title_by_value(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """The table for people, in columns of equal width, with its notes; below it the one that keeps values apart."""
-    lines = [header(table), *(cells(table, row) for row in table.rows)]
+    lines = _markdown_table([header(table), *(cells(table, row) for row in table.rows)])
+    text = "\n".join([*lines, "", *(f"- {note}" for note in table.notes)]) + "\n"
+    return text if table.by_value is None else f"{text}\n## {title_by_value(table)}\n\n{as_markdown(table.by_value)}"
+
+
+def title_beside(found: Beside) -> str:
+    """The title of the comparison of one row with the others."""
+    return f"{in_words(found.row.settings)} beside each other row"
+
+
+def lines_beside(found: Beside) -> list[tuple[str, str, str, str]]:
+    """Titles, then a line for each other row: how many seeds, by how much the row is better, whether by chance."""
+    lines = [
+        (in_words(other.settings), str(other.pairs), improvement_text(other), _p_text(other.adjusted_p_value))
+        for other in found.comparisons
+    ]
+    return [("the other", "seeds", f"{in_words(found.row.settings)} is better by", "p (Holm)"), *lines]
+
+
+def beside_as_markdown(found: Beside) -> str:
+    """The same for people who read or keep text."""
+    return "\n".join(_markdown_table(lines_beside(found))) + "\n"
+
+
+def _markdown_table(lines: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     texts = [_markdown_line([cell.ljust(width) for cell, width in zip(line, widths, strict=True)]) for line in lines]
-    texts.insert(1, _markdown_line(["-" * width for width in widths]))
-    text = "\n".join([*texts, "", *(f"- {note}" for note in table.notes)]) + "\n"
-    return text if table.by_value is None else f"{text}\n## {title_by_value(table)}\n\n{as_markdown(table.by_value)}"
+    return [texts[0], _markdown_line(["-" * width for width in widths]), *texts[1:]]
 
 
 def _markdown_line(parts: Sequence[str]) -> str:

@@ -1,0 +1,61 @@
+"""One row of a study beside each of the others: is it better than all of them?
+
+In: a `Table` and the words of a row. Out: by how much that row is better than each other, all comparisons counted.
+Leaves out: choosing the row. Name it before its test figures are known, or choose it on validation.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tdspec.errors import UsageError
+from tdspec.study.figures import MORE_IS_BETTER
+from tdspec.study.matrix import in_words
+from tdspec.study.statistics import holm
+from tdspec.study.table import Comparison, Row, Table, compared
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A row and what it is compared with.
+
+    Attributes:
+        row: the one that was named.
+        comparisons: its test figures beside those of each other row at the same seeds, in the order of the table;
+            p-values adjusted by Holm for all of them.
+    """
+
+    row: Row
+    comparisons: tuple[Comparison, ...]
+
+
+def beside(table: Table, name: str) -> Beside:
+    """The row of this name beside each other that is complete.
+
+    Args:
+        table: of the study.
+        name: the row's settings in words: "talking", or "talking, iterations 2".
+
+    Raises:
+        UsageError: there is no such row, or it is not complete.
+    """
+    row = _named(table.rows, name)
+    if table.figure is None or not row.estimates:
+        raise UsageError(f"no run of '{name}' is complete", "let the study go on: tdspec study SPEC --resume")
+    more_is_better = MORE_IS_BETTER[table.figure]
+    others = [other for other in table.rows if other is not row and other.estimates]
+    found = [comparison for other in others if (comparison := compared(row, other, more_is_better))]
+    adjusted = holm([comparison.p_value for comparison in found])
+    pairs = zip(found, adjusted, strict=True)
+    return Beside(row, tuple(replace(comparison, adjusted_p_value=p) for comparison, p in pairs))
+
+
+def _named(rows: Sequence[Row], name: str) -> Row:
+    known = {in_words(row.settings): row for row in rows}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"the rows are: {'; '.join(known)}"
+        raise UsageError(f"the study has no row '{name}'", hint)
+    return known[name]
