@@ -56,6 +56,15 @@ def test_values_are_those_of_the_equations(kind: str, layout: Layout) -> None:
         assert np.allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_what_a_decoder_tells_starts_near_zero_and_is_not_zero(kind: str) -> None:
+    states = StateShape(5, Layout((5,))), StateShape(6, Layout((5,)))
+    hear = decoder(inner(kind), states, StateShape(8, Layout((5,))), name="hear")
+    # loud messages: at Keras's own start they would be told by states as loud
+    for told in hear(10.0 * np.random.default_rng(0).normal(size=(64, 5, 8)).astype("float32")):
+        assert 0.0 < np.std(told) < 0.5
+
+
 def test_positions_do_not_mix_where_layouts_agree() -> None:
     layout = Layout((5,))
     states = StateShape(3, layout), StateShape(3, layout)
