@@ -6,11 +6,11 @@ Leaves out: choosing the row. Name it before its test figures are known, or choo
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tdspec.errors import UsageError
+from tdspec.spec.words import did_you_mean, similar
 from tdspec.study.figures import MORE_IS_BETTER
 from tdspec.study.matrix import in_words
 from tdspec.study.statistics import holm
@@ -55,7 +55,6 @@ def beside(table: Table, name: str) -> Beside:
 def _named(rows: Sequence[Row], name: str) -> Row:
     known = {in_words(row.settings): row for row in rows}
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"the rows are: {'; '.join(known)}"
+        hint = did_you_mean(similar(name, known)) or f"the rows are: {'; '.join(known)}"
         raise UsageError(f"the study has no row '{name}'", hint)
     return known[name]
