@@ -127,12 +127,12 @@ def _report(arguments: Arguments) -> int:
     from tdspec.study.results import is_study
 
     folder = Path(arguments.folder)
-    if arguments.against and not is_study(folder):
+    if arguments.against is not None and not is_study(folder):
         raise UsageError(f"{folder} is no study's folder, and --against names a row of a study")
     if is_study(folder):
         if arguments.similarity:
             _compare_all(folder, Path(arguments.runs))
-        page = study_page(folder, _beside(folder, arguments.against) if arguments.against else None)
+        page = study_page(folder, None if arguments.against is None else _beside(folder, arguments.against))
     elif is_tuning(folder):
         page = tune_page(folder)
     else:

@@ -78,6 +78,11 @@ def test_report_prints_it_and_puts_it_on_the_page(folder: Path, capsys: pytest.C
     assert "beside each other row" not in study_page(folder)
 
 
+def test_an_empty_name_is_not_passed_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(parse(["tdspec", "report", str(folder), "--against", ""])) == 2
+    assert "the study has no row ''" in capsys.readouterr().err
+
+
 def test_a_row_is_of_a_study_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(parse(["tdspec", "report", str(tmp_path), "--against", "talking"])) == 2
     assert "--against names a row of a study" in capsys.readouterr().err
