@@ -7,7 +7,6 @@ Leaves out: what is said about them (`preflight.py`, `diagnostics.py`).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ class PullMeter:
         self._strategy = strategy
         parts = [{id(variable) for variable in part} for part in student_parts(distiller)]
         trained = distiller.trained_variables
-        self._members = [[id(variable) in part for variable in trained] for part in parts]
+        self._members = [*([id(variable) in part for variable in trained] for part in parts), [True] * len(trained)]
         self._connected: dict[str, bool] = {}
 
         def on_replica(batch: Any) -> tf.Tensor:
@@ -89,7 +88,7 @@ class PullMeter:
             for name in self.names:
                 gradients = tape.gradient(means[name], [variable.value for variable in trained])
                 self._connected[name] = any(gradient is not None for gradient in gradients)
-                rows.append(tf.stack([sum_over_replicas(means[name][None]), *self._norms(gradients)]))
+                rows.append(tf.concat([sum_over_replicas(means[name][None])[None], self._norms(gradients)], axis=0))
             return tf.stack(rows)
 
         @tf.function
@@ -99,14 +98,11 @@ class PullMeter:
 
         self._measure = measure
 
-    def _norms(self, gradients: Sequence[Any]) -> list[tf.Tensor]:
+    def _norms(self, gradients: Sequence[Any]) -> tf.Tensor:
         """Norms over low, high and everything, of the gradients that all replicas add up to."""
-        squares = [tf.zeros(()) if gradient is None else _square(gradient) for gradient in gradients]
-        everything = [True] * len(squares)
-        return [
-            tf.sqrt(tf.add_n([tf.zeros(()), *itertools.compress(squares, chosen)]))
-            for chosen in (*self._members, everything)
-        ]
+        # One tensor has one order of adding up; tf.add_n begins with whichever of its inputs is free first.
+        squares = tf.stack([tf.zeros(()) if gradient is None else _square(gradient) for gradient in gradients])
+        return tf.sqrt(tf.reduce_sum(tf.where(self._members, squares, 0.0), axis=1))
 
     def __call__(self, batch: Any) -> dict[str, Pull]:
         """The pull of each term on a global batch (features, label, sample_weight)."""
