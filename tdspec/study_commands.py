@@ -18,7 +18,6 @@ from tdspec.errors import TdspecError, UsageError
 
 if TYPE_CHECKING:
     from tdspec.run.run_dir import RunFolder
-    from tdspec.study.beside import Beside
 
 
 def _declare_study(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,6 @@ def _declare_study(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(arguments: Arguments) -> int:
-    from tdspec.report.study_page import study_page
     from tdspec.run.run_dir import write_text
     from tdspec.study.runner import run_study
     from tdspec.study.study_file import load_study
@@ -42,7 +40,7 @@ def _study(arguments: Arguments) -> int:
     result = run_study(
         study, root=Path(arguments.runs), jobs=arguments.jobs, resume=arguments.resume, stream=sys.stderr
     )
-    write_text(result.folder / "table.html", study_page(result.folder))
+    write_text(result.folder / "table.html", _study_page(result.folder, None))
     print(as_markdown(result.table))
     for failure in result.failures:
         print(f"error: {failure}", file=sys.stderr)
@@ -121,7 +119,6 @@ def _declare_report(parser: argparse.ArgumentParser) -> None:
 
 def _report(arguments: Arguments) -> int:
     from tdspec.report.page import run_page
-    from tdspec.report.study_page import study_page
     from tdspec.report.tune_page import is_tuning, tune_page
     from tdspec.run.run_dir import open_run, write_text
     from tdspec.study.results import is_study
@@ -132,7 +129,7 @@ def _report(arguments: Arguments) -> int:
     if is_study(folder):
         if arguments.similarity:
             _compare_all(folder, Path(arguments.runs))
-        page = study_page(folder, None if arguments.against is None else _beside(folder, arguments.against))
+        page = _study_page(folder, arguments.against)
     elif is_tuning(folder):
         page = tune_page(folder)
     else:
@@ -144,16 +141,20 @@ def _report(arguments: Arguments) -> int:
     return FINE
 
 
-def _beside(folder: Path, row: str) -> Beside:
-    """Compare a row of a study with the others, and print that."""
+def _study_page(folder: Path, against: str | None) -> str:
+    """The page of a study as far as it is complete; a row that is named is printed beside the others, and shown."""
+    from tdspec.report.study_page import study_page
     from tdspec.study.beside import beside
     from tdspec.study.results import read_results
     from tdspec.study.table import tabulate
     from tdspec.study.table_text import beside_as_markdown
 
-    found = beside(tabulate(read_results(folder)), row)
-    print(beside_as_markdown(found))
-    return found
+    results = read_results(folder)
+    table = tabulate(results)
+    found = None if against is None else beside(table, against)
+    if found is not None:
+        print(beside_as_markdown(found))
+    return study_page(folder, results, table, found)
 
 
 def _compare(run: RunFolder, root: Path) -> str:

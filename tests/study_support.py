@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tdspec.report.study_page import study_page
 from tdspec.run import run_dir
 from tdspec.run.run_dir import RunFolder
 from tdspec.study.matrix import StudyRun, plan_runs
-from tdspec.study.results import run_folder, write_plan
+from tdspec.study.results import read_results, run_folder, write_plan
 from tdspec.study.study_file import Study, load_study
+from tdspec.study.table import tabulate
 
 DATA = '{source: digits, splits: {train: "all[:50%]", validation: "all[50%:70%]", test: "all[70%:]"}, batch_size: 64}'
 TEACHER = f"""\
@@ -69,3 +71,9 @@ def complete_all(
     for run in runs:
         test = tests[run.document.spec.method][run.document.spec.seed]
         complete(folder, run, test + 0.01, test, figure)
+
+
+def page_of(folder: Path) -> str:
+    """The page of a study."""
+    results = read_results(folder)
+    return study_page(folder, results, tabulate(results))

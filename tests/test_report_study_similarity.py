@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from study_support import complete, planned, write_study
+from study_support import complete, page_of, planned, write_study
 from test_report_page import checked
 
 from tdspec.cli import execute, parse
 from tdspec.report.similarity_file import FILE, Similarity, Student, key_of, write_similarity
-from tdspec.report.study_page import study_page
 from tdspec.report.study_similarity import unmeasured
 from tdspec.run import run_dir
 from tdspec.run.run_dir import RunFolder
@@ -40,13 +39,13 @@ def compared(folder: Path, run: RunFolder, high: Sequence[float], chance: Sequen
 def test_classes_are_counted_over_seeds_method_beside_method(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     runs = [complete(folder, run, 0.5, 0.5) for run in planned(folder, write_study(tmp_path, AXES))]
-    assert "<h2>Similarity</h2>" not in study_page(folder)
+    assert "<h2>Similarity</h2>" not in page_of(folder)
     for run, shift in zip(runs[:3], (0.0, 0.1, 0.2), strict=True):
         compared(folder, run, (0.2 + shift, 0.3, 0.4), (0.5, 0.05, 0.01))
     for run, chance in zip(runs[3:5], (0.01, 0.3), strict=True):
         compared(folder, run, (0.5, 0.6, 0.7), (0.01, 0.04, chance))
     run_dir.update_record(runs[5], teacher_sha256="t", best_epoch=1)
-    page = checked(study_page(folder))
+    page = checked(page_of(folder))
     rows = [re.sub("<[^>]+>", "|", row) for row in re.findall("<tr>.*?</tr>", page.partition("<h2>Similarity</h2>")[2])]
     means = np.array([0.3, 0.3 + 0.1 / 3, 0.3 + 0.2 / 3])
     alike = f"{means.mean():.3f} ± {means.std(ddof=1) / np.sqrt(3):.3f}"

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from study_support import complete, planned, write_study
+from study_support import complete, page_of, planned, write_study
 from test_report_page import checked
 from test_study_searching import SPACE, searched
 from test_study_searching import calls as calls  # a fixture
 
-from tdspec.errors import SpecError
-from tdspec.report.study_page import study_page
+from tdspec.errors import SpecError, UsageError
 from tdspec.run import run_dir
-from tdspec.study.matrix import StudyRun
+from tdspec.study.beside import beside
+from tdspec.study.matrix import StudyRun, in_words
 from tdspec.study.quests import plan_quests
 from tdspec.study.results import read_results
 from tdspec.study.runner import write_table
@@ -142,10 +142,20 @@ def test_text_csv_json_and_page_have_both(tmp_path: Path) -> None:
     assert data == json.loads(json.dumps(as_data(table)))
     assert data["average"] == ["data.where.label"]
     assert data["by_value"]["rows"][8]["test"]["values"] == pytest.approx(TESTS[2, 2])
-    page = checked(study_page(tmp_path / "study"))
+    page = checked(page_of(tmp_path / "study"))
     assert "By data.where.label" in page
     assert page.count("test accuracy") >= 4
     assert "label 8, talking" in page
+
+
+def test_one_averaged_value_is_compared_with_its_own_task(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    found = beside(table, "label 8, talking")
+    assert [in_words(other.settings) for other in found.comparisons] == ["label 8, scratch", "label 8, feature"]
+    assert [in_words(other.settings) for other in beside(table, "talking").comparisons] == ["scratch", "feature"]
+    with pytest.raises(UsageError) as caught:
+        beside(table, "label 8, talkin")
+    assert caught.value.hint == "did you mean 'label 8, talking'?"
 
 
 def test_a_study_without_averages_has_one_table(tmp_path: Path) -> None:

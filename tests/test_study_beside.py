@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from study_support import complete_all, planned, write_study
+from study_support import complete_all, page_of, planned, write_study
 
 from tdspec.cli import execute, parse
 from tdspec.errors import UsageError
-from tdspec.report.study_page import study_page
 from tdspec.study.beside import beside
 from tdspec.study.results import read_results
 from tdspec.study.table import Table, tabulate
@@ -75,7 +74,7 @@ def test_report_prints_it_and_puts_it_on_the_page(folder: Path, capsys: pytest.C
     assert "| logit     | 3     | +9.21 % ± " in printed
     page = (folder / "report.html").read_text("utf-8")
     assert "talking beside each other row" in page and "+9.21 %" in page
-    assert "beside each other row" not in study_page(folder)
+    assert "beside each other row" not in page_of(folder)
 
 
 def test_an_empty_name_is_not_passed_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

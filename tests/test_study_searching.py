@@ -20,10 +20,9 @@ import optuna
 import pytest
 from run_support import ENVIRONMENT
 from stand_in_training import figure_of
-from study_support import write_study
+from study_support import page_of, write_study
 
 from tdspec.errors import RunError
-from tdspec.report.study_page import study_page
 from tdspec.run import run_dir
 from tdspec.study import children, teachers_first
 from tdspec.study.outcomes import Outcome, in_one_sentence, read_outcomes
@@ -190,7 +189,7 @@ def test_the_runs_have_what_was_chosen(tmp_path: Path, calls: list[tuple[str, ..
     records = [json.loads(path.read_text("utf-8")) for path in result.folder.glob("trials/*/*/*/run.json")]
     assert [list(record["metrics"]) for record in records] == [["validation"]] * 3
     assert in_one_sentence(outcome) in result.table.notes
-    page = study_page(result.folder)
+    page = page_of(result.folder)
     assert "<h2>Search</h2>" in page
     assert "losses.interaction.weight: 0.01 to 100 (log)" in page
     count = len(calls)

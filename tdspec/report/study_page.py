@@ -1,6 +1,6 @@
 """The page of a study.
 
-In: a study's folder, complete or not. Out: one self-contained HTML page.
+In: a study's folder, complete or not, and what was read from it. Out: one self-contained HTML page.
 Leaves out: the pages of its runs (`page.py`), writing the file.
 """
 
@@ -15,25 +15,22 @@ from tdspec.report.search_section import search_section
 from tdspec.report.study_similarity import study_similarity
 from tdspec.study.beside import Beside
 from tdspec.study.matrix import BASELINE, in_words
-from tdspec.study.results import Results, read_results
-from tdspec.study.table import Comparison, Table, tabulate
+from tdspec.study.results import Results
+from tdspec.study.table import Comparison, Table
 from tdspec.study.table_text import cells, header, improvement_text, lines_beside, title_beside, title_by_value
 
 SIGNIFICANT = 0.05
 
 
-def study_page(folder: Path, beside: Beside | None = None) -> str:
+def study_page(folder: Path, results: Results, table: Table, beside: Beside | None = None) -> str:
     """The page of a study: what its runs say together, as far as they are complete.
 
     Args:
         folder: of the study.
+        results: what was read from it.
+        table: of these results.
         beside: one of its rows beside the others, to be shown too.
-
-    Raises:
-        RunError: the folder is no study's, or a file in it is damaged.
     """
-    results = read_results(folder)
-    table = tabulate(results)
     done = sum(1 for run in results.runs if run.figures)
     about = f"study · {done} of {len(results.runs)} runs are complete"
     parts = [

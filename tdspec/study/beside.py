@@ -14,7 +14,7 @@ from tdspec.spec.words import did_you_mean, similar
 from tdspec.study.figures import MORE_IS_BETTER
 from tdspec.study.matrix import in_words
 from tdspec.study.statistics import holm
-from tdspec.study.table import Comparison, Row, Table, compared
+from tdspec.study.table import Comparison, Row, Table, compared, is_one_task
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,32 @@ def beside(table: Table, name: str) -> Beside:
 
     Args:
         table: of the study.
-        name: the row's settings in words: "talking", or "talking, iterations 2".
+        name: the row's settings in words: "talking", or "talking, iterations 2". Where the study averages, one of the
+            averaged values by itself has its own row, and the others are those of the same value.
 
     Raises:
         UsageError: there is no such row, or it is not complete.
     """
-    row = _named(table.rows, name)
+    row, rows = _named(table, name)
     if table.figure is None or not row.estimates:
         raise UsageError(f"no run of '{name}' is complete", "let the study go on: tdspec study SPEC --resume")
     more_is_better = MORE_IS_BETTER[table.figure]
-    others = [other for other in table.rows if other is not row and other.estimates]
+    others = [other for other in rows if other is not row and other.estimates]
     found = [comparison for other in others if (comparison := compared(row, other, more_is_better))]
     adjusted = holm([comparison.p_value for comparison in found])
     pairs = zip(found, adjusted, strict=True)
     return Beside(row, tuple(replace(comparison, adjusted_p_value=p) for comparison, p in pairs))
 
 
-def _named(rows: Sequence[Row], name: str) -> Row:
-    known = {in_words(row.settings): row for row in rows}
-    if name not in known:
-        hint = did_you_mean(similar(name, known)) or f"the rows are: {'; '.join(known)}"
-        raise UsageError(f"the study has no row '{name}'", hint)
-    return known[name]
+def _named(table: Table, name: str) -> tuple[Row, Sequence[Row]]:
+    """The row of this name, and the rows of the same task."""
+    known = {in_words(row.settings): row for row in table.rows}
+    if name in known:
+        return known[name], table.rows
+    single = () if table.by_value is None else table.by_value.rows
+    known_single = {in_words(row.settings): row for row in single}
+    if name in known_single:
+        row = known_single[name]
+        return row, [other for other in single if is_one_task(row.settings, other.settings, table.average)]
+    hint = did_you_mean(similar(name, [*known, *known_single])) or f"the rows are: {'; '.join(known)}"
+    raise UsageError(f"the study has no row '{name}'", hint)

@@ -173,7 +173,7 @@ def _beside_rivals(rows: Mapping[str, Row], tasks: Sequence[str], more: bool) ->
             if key != cell
             and other.estimates
             and (one_method or other.method != row.method)
-            and _is_one_task(row.settings, other.settings, tasks)
+            and is_one_task(row.settings, other.settings, tasks)
         }
         best = (max if more else min)(others, key=others.__getitem__, default=None)
         comparison = None if best is None else compared(row, rows[best], more)
@@ -185,7 +185,7 @@ def _beside_rivals(rows: Mapping[str, Row], tasks: Sequence[str], more: bool) ->
     return {cell: replace(row, rival=with_p.get(cell)) for cell, row in rows.items()}
 
 
-def _is_one_task(own: Mapping[str, Any], other: Mapping[str, Any], tasks: Sequence[str]) -> bool:
+def is_one_task(own: Mapping[str, Any], other: Mapping[str, Any], tasks: Sequence[str]) -> bool:
     """Whether two rows have the same averaged values, as far as their methods read them."""
     return all(own[key] == other[key] for key in tasks if key in own and key in other)
 
