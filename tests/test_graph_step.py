@@ -191,6 +191,14 @@ def test_where_xla_is_slow_it_is_not_used_unless_it_has_to(
     assert caplog.text.count(expected) == 1
 
 
+def test_a_loop_of_ones_own_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    distiller = compiled(tmp_path, "talking").distiller
+    distiller.compile("sgd", jit="on")
+    # with AutoGraph, which converts what it can and warns of what it cannot
+    tf.function(distiller.train_step)(next(iter(_batches())))
+    assert caplog.text == ""
+
+
 def test_another_word_is_refused() -> None:
     with pytest.raises(ValueError, match="jit is 'yes', expected one of auto, on, off"):
         _unknown_to_xla("yes")

@@ -227,6 +227,7 @@ def _sums_over_replicas(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized and layer.trainable
 
 
+@tf.autograph.experimental.do_not_convert
 def _in_new_thread(task: Callable[[], Program]) -> Program:
     """Run a task outside the graph and the strategy in which this thread is; what it raises is raised here."""
     with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
