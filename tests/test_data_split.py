@@ -11,6 +11,7 @@ from tdspec.data.identity import inputs_sha256
 from tdspec.data.images import read_error
 from tdspec.data.pipeline import InputColumn
 from tdspec.errors import DataError
+from tdspec.run import loop
 from tdspec.spec.model import Splits
 
 SLICES = Splits(None, None, "train[:48]", "train[48:]", "test")
@@ -187,6 +188,16 @@ def test_a_streamed_file_that_breaks_is_named(tmp_path: Path) -> None:
     assert error.message.startswith(f"cannot read the image {tmp_path}") and error.message.endswith("truncated")
     assert error.hint == "mend or remove the file"
     assert read_error(tf.errors.UnknownError(None, None, "another")) is None
+
+
+@pytest.mark.parametrize("epoch", [0, None])
+def test_nothing_tunes_a_pipeline_beside_the_step(epoch: int | None) -> None:
+    train = opened(augment=("flip",)).train
+    assert train.batches(32, epoch=epoch).options().autotune.enabled is False
+    assert train.indexed(32, epoch=epoch, view=0).options().autotune.enabled is False
+    # nor where a run distributes it
+    distributed = loop._distribute(train.batches(32, epoch=epoch), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    assert all(part.options().autotune.enabled is False for part in distributed._cloned_datasets)
 
 
 def test_two_replicas_get_halves(folder: str) -> None:

@@ -6,6 +6,7 @@ In: features and labels in memory, and images in memory, in files or in records.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,8 @@ from tdspec.errors import DataError
 Batch = tuple[Element, tf.Tensor, tf.Tensor]
 IndexedBatch = tuple[tf.Tensor, Element, tf.Tensor, tf.Tensor]
 Draws = dict[str, tuple[tf.Tensor, ...]]
-PARALLEL: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+PARALLEL: dict[str, Any] = {"num_parallel_calls": min(16, os.cpu_count() or 1), "deterministic": True}
+NUM_BATCHES_AHEAD = 2
 SMALL_IMAGE_PIXELS = 64 * 64
 SHUFFLE_BUFFER_BYTES = 256 * 2**20
 # An epoch in its order is a second copy of the data.
@@ -94,8 +96,10 @@ class Split:
     def _options(batches: tf.data.Dataset) -> tf.data.Dataset:
         options = tf.data.Options()
         options.deterministic = True
+        # Its thread often leaves the step one core of two, for a whole call at a time: tests/benchmarks/pipeline.py.
+        options.autotune.enabled = False
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-        return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+        return batches.with_options(options).prefetch(NUM_BATCHES_AHEAD)
 
     def _batches(self, batch_size: int, epoch: int | None, view: int | None, start: int) -> tf.data.Dataset:
         draws = self._draws(view)
