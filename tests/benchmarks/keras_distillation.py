@@ -112,7 +112,10 @@ def by_keras(tokens: int, steps: int, *, jit: bool) -> Callable[[Any], None]:
     )
     images, labels = batch_of(tokens)
     distiller.fit(images, labels, batch_size=BATCH, verbose=0)
-    iterator = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
+    # autotuning may leave the step one core (pipeline.py), which is no fault of the Distiller
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    iterator = iter(tf.data.Dataset.from_tensors((images, labels)).repeat().with_options(options))
 
     def run(num_steps: Any) -> None:
         done = distiller.train_function(iterator)
