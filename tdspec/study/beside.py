@@ -46,22 +46,20 @@ def beside(table: Table, name: str) -> Beside:
     if table.figure is None or not row.estimates:
         raise UsageError(f"no run of '{name}' is complete", "let the study go on: tdspec study SPEC --resume")
     more_is_better = MORE_IS_BETTER[table.figure]
-    others = [other for other in rows if other is not row and other.estimates]
-    found = [comparison for other in others if (comparison := compared(row, other, more_is_better))]
+    others = [other for other in rows if other is not row and is_one_task(row.settings, other.settings, table.average)]
+    complete = [other for other in others if other.estimates]
+    found = [comparison for other in complete if (comparison := compared(row, other, more_is_better))]
     adjusted = holm([comparison.p_value for comparison in found])
     pairs = zip(found, adjusted, strict=True)
     return Beside(row, tuple(replace(comparison, adjusted_p_value=p) for comparison, p in pairs))
 
 
 def _named(table: Table, name: str) -> tuple[Row, Sequence[Row]]:
-    """The row of this name, and the rows of the same task."""
-    known = {in_words(row.settings): row for row in table.rows}
-    if name in known:
-        return known[name], table.rows
-    single = () if table.by_value is None else table.by_value.rows
-    known_single = {in_words(row.settings): row for row in single}
-    if name in known_single:
-        row = known_single[name]
-        return row, [other for other in single if is_one_task(row.settings, other.settings, table.average)]
-    hint = did_you_mean(similar(name, [*known, *known_single])) or f"the rows are: {'; '.join(known)}"
-    raise UsageError(f"the study has no row '{name}'", hint)
+    """The row of this name, and the rows of its table."""
+    tables = (table,) if table.by_value is None else (table.by_value, table)
+    known = {in_words(row.settings): (row, one.rows) for one in tables for row in one.rows}
+    if name not in known:
+        rows = "; ".join(in_words(row.settings) for row in table.rows)
+        hint = did_you_mean(similar(name, known)) or f"the rows are: {rows}"
+        raise UsageError(f"the study has no row '{name}'", hint)
+    return known[name]
