@@ -24,7 +24,10 @@ from tdspec.errors import DataError
 Batch = tuple[Element, tf.Tensor, tf.Tensor]
 IndexedBatch = tuple[tf.Tensor, Element, tf.Tensor, tf.Tensor]
 Draws = dict[str, tuple[tf.Tensor, ...]]
-PARALLEL: dict[str, Any] = {"num_parallel_calls": min(16, os.cpu_count() or 1), "deterministic": True}
+NUM_CORES = os.cpu_count() or 1
+EACH_EXAMPLE: dict[str, Any] = {"num_parallel_calls": NUM_CORES, "deterministic": True}
+# Each call holds a batch in memory.
+EACH_BATCH: dict[str, Any] = {"num_parallel_calls": min(16, NUM_CORES), "deterministic": True}
 NUM_BATCHES_AHEAD = 2
 SMALL_IMAGE_PIXELS = 64 * 64
 SHUFFLE_BUFFER_BYTES = 256 * 2**20
@@ -79,7 +82,7 @@ class Split:
         def finish(index: tf.Tensor, features: Element, label: tf.Tensor, weight: tf.Tensor) -> Batch:
             return more.finish(features, index, epoch), label, weight
 
-        return self._options(self._batches(batch_size, epoch, view, 0).map(finish, **PARALLEL))
+        return self._options(self._batches(batch_size, epoch, view, 0).map(finish, **EACH_BATCH))
 
     def indexed(self, batch_size: int, *, epoch: int | None, view: int | None, start: int = 0) -> tf.data.Dataset:
         """Make batches of (index, features, label, sample_weight), index being int64 (batch,) numbers of examples.
@@ -113,15 +116,15 @@ class Split:
                 # nothing is computed, and all of it at once costs less than to wait for each batch
                 return tf.data.Dataset.from_tensor_slices(in_batches(finish(order)))
             # nothing to do example by example: a batch of indices is one element, which small models would wait for
-            return tf.data.Dataset.from_tensor_slices(in_batches(order)).map(finish, **PARALLEL)
+            return tf.data.Dataset.from_tensor_slices(in_batches(order)).map(finish, **EACH_BATCH)
         elements = self._elements(batch_size, epoch, start)
         if self.examples.files:
-            elements = elements.map(self._file_decoder(), **PARALLEL)
+            elements = elements.map(self._file_decoder(), **EACH_EXAMPLE)
         if self.examples.records:
-            elements = elements.map(self._record_decoder(), **PARALLEL)
+            elements = elements.map(self._record_decoder(), **EACH_EXAMPLE)
         if large:
-            elements = elements.map(self._image_augmenter(large), **PARALLEL)
-        return elements.batch(batch_size, drop_remainder=True).map(finish, **PARALLEL)
+            elements = elements.map(self._image_augmenter(large), **EACH_EXAMPLE)
+        return elements.batch(batch_size, drop_remainder=True).map(finish, **EACH_BATCH)
 
     def sample(self, step: int) -> dict[str, Array]:
         """Every step-th example of what is in memory, and what tells the rest apart without decoding it."""
