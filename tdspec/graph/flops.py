@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from tdspec.graph.repeats import Repeats
+from tdspec.graph.scopes import stateless
 from tdspec.graph.walk import nodes_of
 
 
@@ -107,9 +108,7 @@ def count_flops(model: keras.Model) -> tuple[int, ...]:
     def traced(weights: list[Any], inputs: list[Any]) -> None:
         # TensorFlow may trace a function twice; only the last trace counts.
         counts.clear()
-        pairs = list(zip(model.variables, weights, strict=True))
-        # Leaving such a scope would otherwise allocate every weight that has none yet.
-        with keras.StatelessScope(state_mapping=pairs, initialize_variables=False):
+        with stateless(zip(model.variables, weights, strict=True)):
             values = {id(tensor): value for tensor, value in zip(model.inputs, inputs, strict=True)}
             for node in nodes:
                 if all(output in values for output in node.outputs):
