@@ -57,7 +57,7 @@ def lonely(tmp_path: Path) -> Document:
 
 def test_the_run_folder_holds_these_files_and_no_others(trained: Trained) -> None:
     names = {re.sub(r"events\.out\.tfevents\..*", "events", name) for name in files_below(trained.run)}
-    states = ("checkpoint", "epoch.json", "state.data-00000-of-00001", "state.index")
+    states = ("checkpoint", "epoch.json", "state.data-00000-of-00002", "state.data-00001-of-00002", "state.index")
     checkpoints = {f"checkpoints/{folder}/{name}" for folder in ("best", "epoch-0001", "epoch-0002") for name in states}
     shared = {".lock", "run.json", "spec.yaml", "plan.json", "metrics.jsonl", "student.keras"} | checkpoints
     shared |= {f"tensorboard/{part}/events" for part in ("train", "validation")}

@@ -53,6 +53,8 @@ class Checkpoints:
         self._folder = folder
         self._keep = keep
         self._checkpoint = tf.train.Checkpoint(root=_Root(_nest(variables)).names)
+        # As a graph, made once: looking through all variables anew takes longer than an epoch of a small table.
+        self._write = tf.function(self._checkpoint.write)
         folder.mkdir(parents=True, exist_ok=True)
         _clean(folder)
 
@@ -60,7 +62,7 @@ class Checkpoints:
         """Write the state after `epoch`, and drop the epochs before the last `keep`."""
         final = self._epoch_folder(epoch)
         temporary = _temporary_folder(final)
-        self._checkpoint.write(str(temporary / PREFIX))
+        self._write(tf.constant(str(temporary / PREFIX)))
         # TensorFlow's name for "the checkpoint in this folder"; the relative path survives the rename.
         (temporary / "checkpoint").write_text(f'model_checkpoint_path: "{PREFIX}"\n', encoding="utf-8")
         (temporary / "epoch.json").write_text(json.dumps({"epoch": epoch}) + "\n", encoding="utf-8")
