@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from tdspec.data.state_store import StateFiles
 from tdspec.errors import RunError, SpecError, UsageError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.cuts import clean_cuts
-from tdspec.graph.scopes import stateless
 from tdspec.graph.sides import CutModel, cut_model, whole_model
 from tdspec.graph.summary import cut_rows
 from tdspec.graph.weights import from_file
@@ -250,7 +250,7 @@ def cut_points(document: Document, side: str | None) -> dict[str, tuple[str, lis
     listed = {}
     for view, word in views:
         if side in (None, word, view.name_of(word)):
-            with stateless():
+            with keras.StatelessScope(initialize_variables=False):
                 whole = whole_model(view, word, describe)
                 listed[view.name_of(word)] = (whole.backbone.kind, cut_rows(_cut_or_not(view, word, whole)))
     return listed

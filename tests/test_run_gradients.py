@@ -24,7 +24,6 @@ from tdspec.run.gradients import (
     shares,
     student_parts,
 )
-from tdspec.run.prepare import compile_without_weights
 from tdspec.spec.load import load
 
 TALKING = {"method": "talking", "communication": {"iterations": 2}}
@@ -95,23 +94,6 @@ def test_measuring_leaves_no_trace_and_repeats(good_teacher: Path, tmp_path: Pat
     first = [meter(batch) for batch in batches]
     assert [meter(batch) for batch in batches] == first and first[0] != first[1]
     assert all(np.array_equal(old, new) for old, new in zip(before, snapshot(compiled), strict=True))
-
-
-def test_steps_and_measures_give_no_weights_to_models_that_are_only_looked_at(
-    good_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    document = load(write(tmp_path, good_teacher, **TALKING))
-    only_looked_at = compile_without_weights(document).distiller.variables
-    compiled, splits, strategy = opened(document)
-    (batch,) = first_batches(splits.train.batches(64, epoch=0), strategy, 1)
-    traced = []
-    values = type(compiled.distiller).term_values
-    monkeypatch.setattr(type(compiled.distiller), "term_values", lambda *args: traced.append("values") or values(*args))
-    PullMeter(compiled.distiller, strategy)(batch)
-    assert traced == ["values"]
-    tf.function(compiled.distiller.train_step)(batch)
-    assert traced == ["values"] * 2
-    assert only_looked_at and all(variable._value is None for variable in only_looked_at)
 
 
 def test_shares_add_up_to_one() -> None:

@@ -1,7 +1,7 @@
 """The compiler: a spec becomes a Distiller.
 
 In: a `Document`, and what its data source declares. Out: `Compiled`: the Distiller and the models it is made of,
-with fresh weights; within `scopes.stateless()`, with none at all.
+with fresh weights; within a `keras.StatelessScope(initialize_variables=False)`, with none at all.
 Leaves out: building and cutting a model (`sides.py`), the terms (`objective.py`), what does not fit (`fit.py`), loading
 weights (`weights.py`), the plan (`plan.py`).
 """

@@ -15,7 +15,6 @@ import keras
 import tensorflow as tf
 
 from tdspec.graph.repeats import Repeats
-from tdspec.graph.scopes import stateless
 from tdspec.graph.walk import nodes_of
 
 
@@ -108,7 +107,9 @@ def count_flops(model: keras.Model) -> tuple[int, ...]:
     def traced(weights: list[Any], inputs: list[Any]) -> None:
         # TensorFlow may trace a function twice; only the last trace counts.
         counts.clear()
-        with stateless(zip(model.variables, weights, strict=True)):
+        pairs = list(zip(model.variables, weights, strict=True))
+        # Leaving such a scope would otherwise allocate every weight that has none yet.
+        with keras.StatelessScope(state_mapping=pairs, initialize_variables=False):
             values = {id(tensor): value for tensor, value in zip(model.inputs, inputs, strict=True)}
             for node in nodes:
                 if all(output in values for output in node.outputs):

@@ -13,7 +13,6 @@ import keras
 import tensorflow as tf
 
 from tdspec.graph.folding import folded
-from tdspec.graph.scopes import stateless
 
 Tensor = Any
 
@@ -57,7 +56,8 @@ class Recomputed(InInference):
         variables, given = self.model.variables, keras.tree.flatten(inputs)
 
         def run(values: Sequence[Tensor]) -> list[Tensor]:
-            with stateless(zip(variables, values[len(given) :], strict=True)):
+            pairs = zip(variables, values[len(given) :], strict=True)
+            with keras.StatelessScope(list(pairs)):
                 again = keras.tree.pack_sequence_as(inputs, values[: len(given)])
                 return keras.tree.flatten(self._folded(again, training=False))
 

@@ -22,7 +22,6 @@ from tdspec.errors import GraphError
 from tdspec.graph.accumulation import InMicroBatches, Pure
 from tdspec.graph.halves import Uncuttable, in_halves
 from tdspec.graph.programs import SLOW_ON_CPU, SOME_SIZE, Program, Unfit, lowered
-from tdspec.graph.scopes import stateless
 
 Tensor = Any
 # Features -> tensors of the graph by name.
@@ -200,7 +199,7 @@ class Step:
         """(all other values, trained values, those of the state, features) -> (tensors, the state's new values)."""
         known = [*zip(self._model.trained_variables, trained, strict=True), *zip(self._others, others, strict=True)]
         moving = [self._others[number] for number in self._state]
-        with stateless([*known, *zip(moving, state, strict=True)]) as scope:
+        with keras.StatelessScope([*known, *zip(moving, state, strict=True)]) as scope:
             tensors = self._run_layers(features)
         return tensors, [scope.get_current_value(variable) for variable in moving]
 

@@ -19,7 +19,6 @@ from keras import ops
 
 from tdspec.graph.across import sum_over_replicas
 from tdspec.graph.distiller import Distiller
-from tdspec.graph.scopes import stateless
 from tdspec.graph.terms import Term
 
 # A term that hardly pulls at all is not made the loudest.
@@ -81,7 +80,7 @@ class PullMeter:
             features, label, sample_weight = batch
             sample_weight = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
             # What a forward pass would change (batch statistics, the seeds of dropout) stays in the scope.
-            with tf.GradientTape(persistent=True) as tape, stateless():
+            with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
                 tensors = distiller(features, training=True)
                 values = distiller.term_values(tensors, label, sample_weight)
                 means = {term.name: _share(term, values[term.name], sample_weight) for term in distiller.terms}

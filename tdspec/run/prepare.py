@@ -24,7 +24,6 @@ from tdspec.graph.compiler import Compiled, build
 from tdspec.graph.models import WholeModel
 from tdspec.graph.own_terms import NONE, Own
 from tdspec.graph.presets import preset_folder
-from tdspec.graph.scopes import stateless
 from tdspec.graph.sides import CutModel
 from tdspec.graph.weights import check_finite, from_file, load_weights, presets_of
 from tdspec.run.compiling import Jit, jit_of
@@ -55,7 +54,7 @@ def describe(document: Document) -> SourceInfo:
 
 def compile_without_weights(document: Document, own: Own = NONE) -> Compiled:
     """Compile a spec, and what a user adds, without allocating one weight, reading data, or using the network."""
-    with stateless():
+    with keras.StatelessScope(initialize_variables=False):
         return build(document, describe, own)
 
 
