@@ -130,7 +130,9 @@ def damage_by_bits(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("damage", [damage_by_truncation, damage_by_loss, damage_by_bits])
-@pytest.mark.parametrize("name", ["state.index", "state.data-00000-of-00002", "state.data-00001-of-00002", "epoch.json"])
+@pytest.mark.parametrize(
+    "name", ["state.index", "state.data-00000-of-00002", "state.data-00001-of-00002", "epoch.json"]
+)
 def test_a_damaged_checkpoint_falls_back(
     tmp_path: Path, damage: object, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,6 +24,7 @@ from tdspec.run.gradients import (
     shares,
     student_parts,
 )
+from tdspec.run.prepare import compile_without_weights
 from tdspec.spec.load import load
 
 TALKING = {"method": "talking", "communication": {"iterations": 2}}
@@ -94,6 +95,19 @@ def test_measuring_leaves_no_trace_and_repeats(good_teacher: Path, tmp_path: Pat
     first = [meter(batch) for batch in batches]
     assert [meter(batch) for batch in batches] == first and first[0] != first[1]
     assert all(np.array_equal(old, new) for old, new in zip(before, snapshot(compiled), strict=True))
+
+
+def test_what_is_measured_is_traced_once(good_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = load(write(tmp_path, good_teacher, **TALKING))
+    # As a run does for its plan: it leaves variables without values.
+    compile_without_weights(document)
+    compiled, splits, strategy = opened(document)
+    (batch,) = first_batches(splits.train.batches(64, epoch=0), strategy, 1)
+    traced = []
+    values = type(compiled.distiller).term_values
+    monkeypatch.setattr(type(compiled.distiller), "term_values", lambda *args: traced.append("values") or values(*args))
+    PullMeter(compiled.distiller, strategy)(batch)
+    assert traced == ["values"]
 
 
 def test_shares_add_up_to_one() -> None:

@@ -75,6 +75,10 @@ class PullMeter:
         trained = distiller.trained_variables
         self._members = [*([id(variable) in part for variable in trained] for part in parts), [True] * len(trained)]
         self._connected: dict[str, bool] = {}
+        # Leaving a scope gives values to the variables that have none, of models that were only looked at. Here, since
+        # within a function it would count as making variables, for which TensorFlow traces the function twice.
+        with keras.StatelessScope():
+            pass
 
         def on_replica(batch: Any) -> tf.Tensor:
             features, label, sample_weight = batch
