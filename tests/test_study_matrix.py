@@ -169,7 +169,7 @@ def test_a_teacher_whose_splits_are_within_no_user_is_noticed(tmp_path: Path) ->
 def test_the_studies_that_ship_are_sound(name: str) -> None:
     found = load_study(STUDIES / f"{name}.yaml")
     runs = plan_runs(found)
-    assert {run.document.spec.seed for run in runs} >= set(range(5))
+    assert len({run.document.spec.seed for run in runs}) >= 5
     assert leaks(runs) == ()
     if found.search is not None:
         quests = plan_quests(found, found.search)
