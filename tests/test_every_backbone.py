@@ -20,7 +20,9 @@ from tdspec.graph.models import ImageInput, assemble
 from tdspec.graph.outputs import main_output
 from tdspec.graph.walk import functional, opened
 from tdspec.spec.load import load
+from tdspec.spec.model import Head
 
+HEAD = Head("auto", 0.0, 0.0)
 TRANSFORMER = {"num_layers": 3, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12}
 PATCHES = {**TRANSFORMER, "patch_size": 8}
 TEXT = {**TRANSFORMER, "vocabulary_size": 20}
@@ -182,7 +184,7 @@ def _check(graph: keras.Model, features: Any, inputs: dict[str, Any], expected: 
 def _check_image(backbone: Backbone, count: int) -> None:
     assert backbone.size is not None
     shape = (*backbone.size, 3)
-    whole = assemble(backbone, IMAGE, image_shape=shape, head=("auto", 0.0), units=3, batch_norm_epsilon=None, name="m")
+    whole = assemble(backbone, IMAGE, image_shape=shape, head=HEAD, units=3, batch_norm_epsilon=None, name="m")
     images = {"image": keras.ops.convert_to_tensor(RANDOM.integers(0, 256, (2, *shape)).astype("uint8"))}
     _check(whole.graph, whole.features, images, np.asarray(whole.model(images)), count)
 
@@ -261,7 +263,7 @@ def test_cells_that_read_the_two_before_are_no_clean_cuts() -> None:
     with keras.StatelessScope(initialize_variables=False):
         backbone = backbones.application("NASNetMobile", size=(32, 32), channels=3)
         whole = assemble(
-            backbone, IMAGE, image_shape=(32, 32, 3), head=("auto", 0.0), units=3, batch_norm_epsilon=None, name="m"
+            backbone, IMAGE, image_shape=(32, 32, 3), head=HEAD, units=3, batch_norm_epsilon=None, name="m"
         )
         points = clean_cuts(whole.graph, whole.features, own_head=False)
     assert next(point.name for point in points if point.number) == "stem_bn1"

@@ -16,13 +16,14 @@ from tdspec.graph import backbones
 from tdspec.graph.backbones import Backbone, Column
 from tdspec.graph.cuts import CutPoint, clean_cuts, find_cut, split
 from tdspec.graph.models import ImageInput, WholeModel, assemble
+from tdspec.spec.model import Head
 
 SIZE = (32, 32)
 IMAGE = ImageInput("image", 3, (0.0, 1.0), (0.0,), (1.0,))
 
 
 def _whole(backbone: Backbone, *, units: int | None = 3) -> WholeModel:
-    head = ("auto", 0.0)
+    head = Head("auto", 0.0, 0.0)
     size = None if backbone.size is None else (*backbone.size, 3)
     return assemble(backbone, IMAGE, image_shape=size, head=head, units=units, batch_norm_epsilon=None, name="m")
 

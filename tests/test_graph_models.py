@@ -15,6 +15,7 @@ from tdspec.graph import backbones
 from tdspec.graph.backbones import Backbone, Column
 from tdspec.graph.layouts import VECTOR, Layout
 from tdspec.graph.models import ImageInput, WholeModel, assemble, units_of
+from tdspec.spec.model import Head
 
 PLAIN = ImageInput("image", 3, (0.0, 1.0), (0.0,), (1.0,))
 
@@ -22,7 +23,7 @@ PLAIN = ImageInput("image", 3, (0.0, 1.0), (0.0,), (1.0,))
 def _assemble(
     backbone: Backbone, *, image: ImageInput = PLAIN, image_shape: Any = (8, 8, 3), **options: Any
 ) -> WholeModel:
-    values: dict[str, Any] = {"head": ("auto", 0.0), "units": 4, "batch_norm_epsilon": None, "name": "whole"}
+    values: dict[str, Any] = {"head": Head("auto", 0.0, 0.0), "units": 4, "batch_norm_epsilon": None, "name": "whole"}
     return assemble(backbone, image, image_shape=image_shape, **{**values, **options})
 
 
@@ -93,7 +94,7 @@ def _features(backbone: Backbone) -> Array:
 )
 def test_pooling_of_a_sequence(pooling: str, expected: Any) -> None:
     backbone = _vit()
-    whole = _assemble(backbone, head=(pooling, 0.0))
+    whole = _assemble(backbone, head=Head(pooling, 0.0, 0.0))
     kernel, bias = whole.model.get_layer("prediction").get_weights()
     found = whole.model({"image": _images()})
     assert np.allclose(found, expected(_features(backbone)) @ kernel + bias, atol=1e-4)
@@ -102,7 +103,7 @@ def test_pooling_of_a_sequence(pooling: str, expected: Any) -> None:
 @pytest.mark.parametrize("pooling", ["auto", "mean", "max", "flatten"])
 def test_pooling_of_a_grid(pooling: str) -> None:
     backbone = _custom(keras.layers.Conv2D(5, 3))
-    whole = _assemble(backbone, head=(pooling, 0.0))
+    whole = _assemble(backbone, head=Head(pooling, 0.0, 0.0))
     kernel, bias = whole.model.get_layer("prediction").get_weights()
     x = _features(backbone)
     pooled = {"max": x.max(axis=(1, 2)), "flatten": x.reshape(2, -1)}.get(pooling, x.mean(axis=(1, 2)))
@@ -116,20 +117,27 @@ def test_without_a_class_token_auto_is_the_mean() -> None:
     expected = _features(backbone).mean(axis=1) @ kernel + bias
     assert np.allclose(whole.model({"image": _images()}), expected, atol=1e-4)
     with pytest.raises(GraphError, match="needs a class token, the backbone has none"):
-        _assemble(_vit(use_class_token=False), head=("token", 0.0))
+        _assemble(_vit(use_class_token=False), head=Head("token", 0.0, 0.0))
 
 
 @pytest.mark.parametrize("layer", [keras.layers.Conv2D(5, 3), keras.layers.Flatten()])
 def test_a_token_needs_a_sequence(layer: Any) -> None:
     with pytest.raises(GraphError, match="pooling 'token' needs a class token"):
-        _assemble(_custom(layer), head=("token", 0.0))
+        _assemble(_custom(layer), head=Head("token", 0.0, 0.0))
 
 
 def test_dropout_of_the_head_acts_in_training_only() -> None:
-    whole = _assemble(_custom(keras.layers.Flatten()), head=("auto", 0.9))
+    whole = _assemble(_custom(keras.layers.Flatten()), head=Head("auto", 0.9, 0.0))
     images = {"image": _images()}
     assert np.array_equal(whole.model(images), whole.model(images, training=False))
     assert not np.allclose(whole.model(images, training=True), whole.model(images))
+
+
+def test_predictions_start_from_the_bias_of_the_head() -> None:
+    plain, moved = (_assemble(_custom(keras.layers.Flatten()), head=Head("auto", 0.0, bias)) for bias in (0.0, 3.5))
+    moved.model.get_layer("prediction").kernel.assign(plain.model.get_layer("prediction").kernel)
+    images = {"image": _images()}
+    assert np.allclose(moved.model(images), plain.model(images) + 3.5, atol=1e-5)
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 0.5])

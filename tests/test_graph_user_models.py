@@ -16,6 +16,7 @@ from tdspec.graph.backbones import Column, keras_file
 from tdspec.graph.cuts import CutPoint, clean_cuts, find_cut, split
 from tdspec.graph.models import ImageInput, WholeModel, assemble
 from tdspec.graph.weights import from_file
+from tdspec.spec.model import Head
 
 IMAGE = ImageInput("image", 3, (0.0, 1.0), (0.0,), (1.0,))
 SHAPE = (8, 8, 3)
@@ -56,7 +57,7 @@ def _opened(folder: Path, model: keras.Model) -> tuple[WholeModel, tuple[CutPoin
     model.save(path)
     backbone = keras_file(str(path), size=None, channels=3)
     from_file(backbone.model, str(path))
-    head: Any = ("auto", 0.0)
+    head: Any = Head("auto", 0.0, 0.0)
     whole = assemble(backbone, IMAGE, image_shape=SHAPE, head=head, units=2, batch_norm_epsilon=None, name="m")
     return whole, clean_cuts(whole.graph, whole.features, own_head=False)
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from preflight_support import good_teacher as good_teacher
 from preflight_support import opened, options, printed, write
-from run_support import IMAGE, TEACHER, write_spec
+from run_support import DATA, IMAGE, TEACHER, write_spec
 
 from tdspec.errors import RunError
 from tdspec.run import preflight, run_dir
@@ -188,3 +188,19 @@ def test_a_resumed_run_keeps_probe_and_factors_and_is_bit_equal(
     expected, found = _state(whole), _state(run)
     assert expected.keys() == found.keys() and all(np.array_equal(expected[key], found[key]) for key in expected)
     assert _rows(run) == _rows(whole)
+
+
+@pytest.mark.parametrize(("head", "said"), [({}, True), ({"bias": 4.6}, True), ({"bias": 3.0}, False)])
+def test_a_regression_that_starts_far_from_its_labels_is_told(tmp_path: Path, head: Any, said: bool) -> None:
+    table = {
+        **TEACHER,
+        "data": {**DATA, "source": "csv", "path": "table.csv", "batch_size": 16},
+        "task": {"type": "regression"},
+        "student": {"backbone": {"mlp": {"features": {"x": {"type": "number"}}, "units": [2]}}, "head": head},
+        "train": {"epochs": 1},
+    }
+    (tmp_path / "table.csv").write_text("x,label\n" + "".join(f"{n % 5},{2.9 + 0.2 * (n % 2)}\n" for n in range(64)))
+    given = options(tmp_path / "runs")
+    train(load(write_spec(tmp_path / "table.yaml", table)), given)
+    assert ("note: the labels are" in printed(given)) == said
+    assert ("write student.head.bias: 3" in printed(given) or "write student.head.bias: 2.9" in printed(given)) == said

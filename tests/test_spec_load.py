@@ -47,7 +47,7 @@ def test_document(spec_file: Path) -> None:
     )
     assert spec.student.backbone == model.PresetBackbone("small", "own", None)
     assert spec.student.cut == model.Cut(1, "block_2")
-    assert spec.student.head == model.Head("auto", 0.5)
+    assert spec.student.head == model.Head("auto", 0.5, 0.0)
     assert spec.student.input == model.Input("image", "auto", 3, (0.0, 1.0), (0.0,), (1.0,), "own", "auto")
     assert spec.losses.interaction == model.InteractionLoss(2.0, "constant", 0.1, "relative_l2", "none", ())
     assert spec.losses.state_consistency == model.StateLoss(0.5, "constant", 0.1, "l2", "none")
@@ -96,7 +96,7 @@ def test_overrides(spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     spec = document.spec
     assert spec.train.epochs == 3
     assert spec.losses.interaction == model.InteractionLoss(2.0, "constant", 0.1, "l2", "none", ())
-    assert spec.student.head == model.Head("auto", 0.1)
+    assert spec.student.head == model.Head("auto", 0.1, 0.0)
     assert spec.data.path == str(tmp_path / "b.npz")
     assert spec.teacher is not None
     weights = model.FileWeights(str(tmp_path / "w.h5"))

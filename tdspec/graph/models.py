@@ -18,6 +18,7 @@ from tdspec.graph.outputs import main_output
 from tdspec.graph.reasons import first_sentence
 from tdspec.graph.text import MASK, TextInput, is_causal, pooling_steps, sequence_model
 from tdspec.graph.walk import functional, opened
+from tdspec.spec.model import Head
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,12 @@ def _patch_grid(backbone: Backbone) -> tuple[int, ...]:
 class _Head:
     """Pooling, dropout and one Dense layer; what has weights or draws is shared by both views."""
 
-    def __init__(self, dropout: float, units: int):
+    def __init__(self, head: Head, units: int):
         self.layers: list[Any] = []
-        if dropout:
-            self.layers.append(keras.layers.Dropout(dropout, name="head_dropout"))
-        self.layers.append(keras.layers.Dense(units, dtype="float32", name="prediction"))
+        if head.dropout:
+            self.layers.append(keras.layers.Dropout(head.dropout, name="head_dropout"))
+        start = keras.initializers.Constant(head.bias) if head.bias else "zeros"
+        self.layers.append(keras.layers.Dense(units, bias_initializer=start, dtype="float32", name="prediction"))
 
     def __call__(self, x: keras.KerasTensor, pooling: list[Any]) -> keras.KerasTensor:
         for step in (*pooling, *self.layers):
@@ -202,7 +204,7 @@ def assemble(
     *,
     text: TextInput | None = None,
     image_shape: tuple[int | None, ...] | None,
-    head: tuple[str, float] | None,
+    head: Head | None,
     units: int | None,
     batch_norm_epsilon: float | None,
     name: str,
@@ -214,7 +216,7 @@ def assemble(
         image: how an image reaches it; unused where it reads columns or a text.
         text: where its tokens come from, or None where it reads no text.
         image_shape: (height, width, channels) of the source's images, None where not known.
-        head: pooling and dropout of a new head, or None where the backbone's output is all there is.
+        head: a new head, or None where the backbone's output is all there is.
         units: width of the prediction, or None where there is none.
         batch_norm_epsilon: replaces that of every BatchNormalization, or None.
         name: of the model.
@@ -236,10 +238,9 @@ def assemble(
     features = outputs = _opened(backbone, cut_inputs, whole if text is None else core(cut_inputs))
     patch_grid = _patch_grid(backbone)
     if head is not None and units is not None:
-        pooling, dropout = head
-        layers = _Head(dropout, units)
+        layers = _Head(head, units)
         outputs, whole = (
-            layers(x, _pooling(pooling, features, patch_grid, backbone, entries, text))
+            layers(x, _pooling(head.pooling, features, patch_grid, backbone, entries, text))
             for x, entries in ((features, cut_inputs), (whole, inputs))
         )
     elif units is not None and tuple(features.shape) != (None, units):

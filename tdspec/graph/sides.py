@@ -74,7 +74,11 @@ BUILDERS: dict[type, tuple[str, Callable[..., Backbone]]] = {
 
 
 # What a head's word builds: a probe is a plain head, whose weights `run/probe.py` fits.
-HEADS: dict[Any, tuple[str, float] | None] = {"own": None, "none": None, "probe": ("auto", 0.0)}
+HEADS: dict[Any, spec_model.Head | None] = {
+    "own": None,
+    "none": None,
+    "probe": spec_model.Head("auto", dropout=0.0, bias=0.0),
+}
 
 
 def num_classes_of(document: Document, facts: SourceFacts) -> int | None:
@@ -124,7 +128,7 @@ def whole_model(
     with placed(document, f"{side}.backbone.{key}"):
         built = build(backbone, size=size, channels=part.input.channels)
     text = text_input(document, side, built)
-    head = HEADS[part.head] if isinstance(part.head, str) else (part.head.pooling, part.head.dropout)
+    head = HEADS[part.head] if isinstance(part.head, str) else part.head
     mapped = side == "teacher" and part.class_map is not None
     units = None if part.head == "none" else units_of(document.spec.task.type, num_classes_of(document, facts))
     image = ImageInput(part.input.column, part.input.channels, part.input.scale, part.input.mean, part.input.std)

@@ -31,7 +31,7 @@ from tdspec.run.gradients import (
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.teacher_check import as_record, fit_head, judged, shared_figure
 from tdspec.run.teacher_keys import folder_of_checks
-from tdspec.spec.model import Losses
+from tdspec.spec.model import Losses, SpecBackbone
 
 NUM_BATCHES = 4
 DROWNS, DROWNED = 0.95, 0.01
@@ -88,6 +88,8 @@ def check_terms(
 ) -> tuple[PullMeter, Any] | None:
     """Measure each term on the first batches, balance the terms if the spec says so, print and record the shares.
 
+    Where a regression's labels are far from where its student starts, a note says so.
+
     Returns:
         The meter and the first global batch, for the checks of each epoch; None where the task is the only term.
 
@@ -96,6 +98,8 @@ def check_terms(
     """
     spec, distiller = compiled.document.spec, compiled.distiller
     known = run_dir.read_record(folder).get("preflight")
+    if known is None:
+        _note_start(compiled, splits, stream)
     if {term.name for term in distiller.terms} == {"task"}:
         if known is None:
             run_dir.update_record(folder, preflight={"terms": {}})
@@ -117,6 +121,25 @@ def check_terms(
     run_dir.update_record(folder, preflight={"terms": record})
     print("\n".join([*_table(record), *warnings_of(record, spec.losses.balance)]), file=stream)
     return meter, batches[0]
+
+
+def _note_start(compiled: Compiled, splits: LoadedSplits, stream: TextIO) -> None:
+    """Say so where a regression's labels are far from where the new head of its student starts."""
+    spec, labels = compiled.document.spec, splits.train.labels
+    head = spec.student.head
+    if isinstance(head, str) or type(spec.student.backbone) is SpecBackbone:
+        return  # there is no new head
+    if spec.task.type != "regression" or labels is None:
+        return
+    known = labels[splits.train.weights > 0]
+    mean, spread = float(known.mean()), float(known.std())
+    if abs(mean - head.bias) > spread:
+        print(
+            f"note: the labels are {mean:.4g} on average, give or take {spread:.2g}, and the student starts from "
+            f"{head.bias:g}; a student that must learn that first can lose units on the way: "
+            f"write student.head.bias: {mean:.3g}",
+            file=stream,
+        )
 
 
 def _refuse_broken(pulls: Mapping[str, Pull]) -> None:

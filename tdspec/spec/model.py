@@ -120,6 +120,7 @@ class Cut:
 class Head:
     pooling: str
     dropout: float
+    bias: float
 
 
 @dataclass(frozen=True)
