@@ -136,8 +136,7 @@ def _note_start(compiled: Compiled, splits: LoadedSplits, stream: TextIO) -> Non
     if abs(mean - head.bias) > spread:
         print(
             f"note: the labels are {mean:.4g} on average, give or take {spread:.2g}, and the student starts from "
-            f"{head.bias:g}; a student that must learn that first can lose units on the way: "
-            f"write student.head.bias: {mean:.3g}",
+            f"{head.bias:g}, so that its first epochs go into that; write student.head.bias: {mean:.3g}",
             file=stream,
         )
 
