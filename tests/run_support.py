@@ -44,6 +44,13 @@ STUDENT: Mapping[str, Any] = {
     "communication": {"message": {"dim": 6}, "encoder": {"type": "linear"}, "iterations": 1},
     "train": {"epochs": 2, "optimizer": {"learning_rate": 0.003}},
 }
+# Numbers from a table, which a test writes: columns of features, and label.
+TABLE: Mapping[str, Any] = {
+    **TEACHER,
+    "name": "table",
+    "data": {**DATA, "source": "csv", "path": "table.csv", "batch_size": 16},
+    "task": {"type": "regression"},
+}
 LONELY: Mapping[str, Any] = {**TEACHER, "name": "lonely"}
 
 

@@ -57,7 +57,7 @@ def _opened(folder: Path, model: keras.Model) -> tuple[WholeModel, tuple[CutPoin
     model.save(path)
     backbone = keras_file(str(path), size=None, channels=3)
     from_file(backbone.model, str(path))
-    head: Any = Head("auto", 0.0, 0.0)
+    head = Head("auto", 0.0, 0.0)
     whole = assemble(backbone, IMAGE, image_shape=SHAPE, head=head, units=2, batch_norm_epsilon=None, name="m")
     return whole, clean_cuts(whole.graph, whole.features, own_head=False)
 

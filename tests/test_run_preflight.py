@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from preflight_support import good_teacher as good_teacher
 from preflight_support import opened, options, printed, write
-from run_support import DATA, IMAGE, TEACHER, write_spec
+from run_support import IMAGE, TABLE, TEACHER, write_spec
 
 from tdspec.errors import RunError
 from tdspec.run import preflight, run_dir
@@ -193,9 +193,7 @@ def test_a_resumed_run_keeps_probe_and_factors_and_is_bit_equal(
 @pytest.mark.parametrize(("head", "said"), [({}, True), ({"bias": 4.6}, True), ({"bias": 3.0}, False)])
 def test_a_regression_that_starts_far_from_its_labels_is_told(tmp_path: Path, head: Any, said: bool) -> None:
     table = {
-        **TEACHER,
-        "data": {**DATA, "source": "csv", "path": "table.csv", "batch_size": 16},
-        "task": {"type": "regression"},
+        **TABLE,
         "student": {"backbone": {"mlp": {"features": {"x": {"type": "number"}}, "units": [2]}}, "head": head},
         "train": {"epochs": 1},
     }

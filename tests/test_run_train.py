@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from run_support import DATA, TEACHER, Trained, files_below, write_pair, write_spec
+from run_support import TABLE, TEACHER, Trained, files_below, write_pair, write_spec
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tdspec.cli import execute, parse
@@ -214,10 +214,7 @@ def test_a_failed_run_says_why_and_can_go_on(lonely: Document, tmp_path: Path) -
 def test_what_was_written_before_a_loss_diverged_stays(tmp_path: Path) -> None:
     wild = {"epochs": 40, "optimizer": {"type": "sgd", "learning_rate": 2.0}, "schedule": "constant"}
     table = {
-        **TEACHER,
-        "name": "wild",
-        "data": {**DATA, "source": "csv", "path": "table.csv", "batch_size": 16},
-        "task": {"type": "regression"},
+        **TABLE,
         "student": {"backbone": {"mlp": {"features": {"x": {"type": "number", "std": 1e9}}, "units": [1]}}},
         "train": wild,
     }

@@ -128,7 +128,7 @@ class _Head:
         self.layers: list[Any] = []
         if head.dropout:
             self.layers.append(keras.layers.Dropout(head.dropout, name="head_dropout"))
-        start = keras.initializers.Constant(head.bias) if head.bias else "zeros"
+        start = keras.initializers.Constant(head.bias)
         self.layers.append(keras.layers.Dense(units, bias_initializer=start, dtype="float32", name="prediction"))
 
     def __call__(self, x: keras.KerasTensor, pooling: list[Any]) -> keras.KerasTensor:
