@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from graph_helpers import TINY_VIT
+from graph_helpers import ERF, TINY_VIT
 
 from tdspec.errors import GraphError
 from tdspec.graph.backbones import application, hub_class, hub_preset, keras_file, mlp_on_image
@@ -233,7 +233,24 @@ def test_a_preset_folder(tmp_path: Path) -> None:
 
 
 def test_an_mlp_needs_the_size_of_its_image() -> None:
-    assert _refusal(mlp_on_image, (3,), 0.0, size=None)[0] == "the size of the image is not known"
-    model = mlp_on_image((5, 4), 0.25, size=SIZE, channels=3).model
+    assert _refusal(mlp_on_image, (3,), "relu", 0.0, size=None)[0] == "the size of the image is not known"
+    model = mlp_on_image((5, 4), "relu", 0.25, size=SIZE, channels=3).model
     assert [layer.name for layer in model.layers][1:] == ["flatten", "dense_1", "dropout_1", "dense_2", "dropout_2"]
     assert model.count_params() == 192 * 5 + 5 + 5 * 4 + 4
+
+
+@pytest.mark.parametrize(
+    ("activation", "closed_form"),
+    [
+        ("relu", lambda x: np.maximum(x, 0)),
+        ("gelu", lambda x: x * (1 + ERF(x / 2**0.5)) / 2),
+        ("silu", lambda x: x / (1 + np.exp(-x))),
+        ("tanh", np.tanh),
+    ],
+)
+def test_an_mlp_has_the_activation_that_it_is_given(activation: str, closed_form: Any) -> None:
+    model = mlp_on_image((5,), activation, 0.0, size=(2, 2), channels=1).model
+    images = np.random.default_rng(0).normal(size=(7, 2, 2, 1)).astype("float32")
+    kernel, bias = model.get_layer("dense_1").get_weights()
+    expected = closed_form(images.reshape(7, 4) @ kernel + bias)
+    np.testing.assert_allclose(np.asarray(model(images)), expected, rtol=1e-5, atol=1e-6)

@@ -88,12 +88,14 @@ def test_a_plain_network_counts_kernels_and_cuts_behind_the_activation() -> None
 
 
 def test_an_mlp_counts_its_dense_layers_before_the_dropout() -> None:
-    assert _hidden(_whole(backbones.mlp_on_image((5, 4), 0.1, size=(8, 8), channels=3))) == ["dense_1", "dense_2"]
+    image = backbones.mlp_on_image((5, 4), "gelu", 0.1, size=(8, 8), channels=3)
+    assert _hidden(_whole(image)) == ["dense_1", "dense_2"]
 
 
 def test_embeddings_of_columns_are_no_hidden_layers() -> None:
     columns = (Column("user", "id", 5, 3, 0.0, 1.0), Column("genres", "ids", 4, 2, 0.0, 1.0))
-    whole = _whole(backbones.mlp_on_columns((6, 5), 0.0, (*columns, Column("age", "number", None, 0, 30.0, 9.0))))
+    columns += (Column("age", "number", None, 0, 30.0, 9.0),)
+    whole = _whole(backbones.mlp_on_columns((6, 5), "relu", 0.0, columns))
     assert _hidden(whole) == ["dense_1", "dense_2"]
     assert [point.name for point in _points(whole)] == ["columns", "dense_1", "dense_2", "prediction"]
     with pytest.raises(GraphError, match=r"layer 'user_embedding' is no clean cut: genres -> one_hot.* goes around it"):

@@ -182,7 +182,7 @@ def test_columns_of_a_table() -> None:
         Column("genres", "ids", 4, 2, 0.0, 1.0),
         Column("age", "number", None, 0, 30.0, 10.0),
     )
-    whole = _assemble(backbones.mlp_on_columns((6,), 0.0, columns), image_shape=None, units=1)
+    whole = _assemble(backbones.mlp_on_columns((6,), "relu", 0.0, columns), image_shape=None, units=1)
     assert whole.layout((None, 6)) == VECTOR
     rows = {
         "user": np.array([4, 0, 2]),

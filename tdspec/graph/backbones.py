@@ -243,8 +243,8 @@ def _column(model: keras.Model, tensor: keras.KerasTensor) -> Column:
     return Column(tensor.name, "id", readers[0].input_dim, readers[0].output_dim, 0.0, 1.0)
 
 
-def mlp_on_image(units: Iterable[int], dropout: float, *, size: Size, channels: int) -> Backbone:
-    """Dense layers with ReLU on a flattened image.
+def mlp_on_image(units: Iterable[int], activation: str, dropout: float, *, size: Size, channels: int) -> Backbone:
+    """Dense layers on a flattened image.
 
     Raises:
         GraphError: the size of the image is not known.
@@ -252,24 +252,23 @@ def mlp_on_image(units: Iterable[int], dropout: float, *, size: Size, channels: 
     if size is None:
         raise GraphError("the size of the image is not known", "write input.size: [height, width]")
     image = keras.Input((*size, channels), name="pixels")
-    return Backbone(
-        keras.Model(image, _dense(keras.layers.Flatten(name="flatten")(image), units, dropout), name="mlp"), "MLP", size
-    )
+    hidden = _dense(keras.layers.Flatten(name="flatten")(image), units, activation, dropout)
+    return Backbone(keras.Model(image, hidden, name="mlp"), "MLP", size)
 
 
-def mlp_on_columns(units: Iterable[int], dropout: float, columns: tuple[Column, ...]) -> Backbone:
-    """Dense layers with ReLU on the columns of a table, each embedded or standardised, joined in order."""
+def mlp_on_columns(units: Iterable[int], activation: str, dropout: float, columns: tuple[Column, ...]) -> Backbone:
+    """Dense layers on the columns of a table, each embedded or standardised, joined in order."""
     inputs, parts = {}, []
     for column in columns:
         inputs[column.name], part = COLUMN_LAYERS[column.kind](column)
         parts.append(part)
     joined = keras.layers.Concatenate(name="columns")(parts) if len(parts) > 1 else parts[0]
-    return Backbone(keras.Model(inputs, _dense(joined, units, dropout), name="mlp"), "MLP", None, columns)
+    return Backbone(keras.Model(inputs, _dense(joined, units, activation, dropout), name="mlp"), "MLP", None, columns)
 
 
-def _dense(x: keras.KerasTensor, units: Iterable[int], dropout: float) -> keras.KerasTensor:
+def _dense(x: keras.KerasTensor, units: Iterable[int], activation: str, dropout: float) -> keras.KerasTensor:
     for number, width in enumerate(units, start=1):
-        x = keras.layers.Dense(width, activation="relu", name=f"dense_{number}")(x)
+        x = keras.layers.Dense(width, activation=activation, name=f"dense_{number}")(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x)
     return x

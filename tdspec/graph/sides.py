@@ -58,9 +58,10 @@ def _columns(features: Any) -> tuple[Column, ...]:
 
 
 def _mlp(backbone: spec_model.MlpBackbone, **image: Any) -> Backbone:
+    layers = (backbone.units, backbone.activation, backbone.dropout)
     if backbone.features:
-        return backbones.mlp_on_columns(backbone.units, backbone.dropout, _columns(backbone.features))
-    return backbones.mlp_on_image(backbone.units, backbone.dropout, **image)
+        return backbones.mlp_on_columns(*layers, _columns(backbone.features))
+    return backbones.mlp_on_image(*layers, **image)
 
 
 # How each way of giving a backbone is built, and the key that errors are about.

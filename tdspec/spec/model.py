@@ -81,6 +81,7 @@ class MlpBackbone:
 
     features: Mapping[str, Feature]
     units: tuple[int, ...]
+    activation: str
     dropout: float
     weights: Weights
 

@@ -111,6 +111,7 @@ def _conv_spec(case: ConvCase) -> dict[str, Any]:
     values = yaml.safe_load(CONV_SPEC.read_text())
     backbone = {"class": "EfficientNetBackbone", "config": EFFICIENTNET_LITE0, "weights": "random"}
     values["teacher"]["backbone"], values["communication"]["iterations"] = backbone, case.iterations
+    del values["losses"]  # the weights of the other cases, which the objective by hand has
     return {**values, "data": {"source": "digits", "batch_size": case.batch}}
 
 
