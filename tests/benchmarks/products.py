@@ -1,11 +1,11 @@
-"""Products of matrices in XLA beside the same in PyTorch: what a step that consists of them can reach.
+"""A chain of products of matrices in XLA beside the same in PyTorch: what a step that consists of them can reach.
 
-    python tests/benchmarks/products.py [--python PYTHON_WITH_TORCH] [--rounds 9] [--cases NAME ...]
+    python tests/benchmarks/products.py [--python PYTHON_WITH_TORCH] [--rounds 15] [--cases NAME ...]
 
-In: nothing; matrices are random. Out: one line of JSON: by case (`step_cases.py`, transformers), the seconds of one
-product of each dense layer of a teacher's block in XLA, together, over those in PyTorch; medians over rounds that take
-turns; above 1 PyTorch is the faster. As many threads in both.
-Leaves out: attention, everything between products, what a library gains by fusing them.
+In: nothing; matrices are random. Out: one line of JSON: by case (`step_cases.py`, transformers), the seconds of the
+wide products of a teacher's twelve blocks, each after the one before, in XLA (one program, as in a step) over those in
+PyTorch, the median over rounds that take turns, and the GFLOP/s of each; above 1 PyTorch is the faster.
+As many threads in both. Leaves out: attention, all that is between products, what is gained by fusing them.
 """
 
 from __future__ import annotations
@@ -23,60 +23,65 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import numpy as np
 from step_cases import CASES
 
-REPEATS = 10
-Shape = tuple[int, int, int]
+BLOCKS = 12
+Array = Any
 
 
-def shapes(name: str) -> list[Shape]:
-    """(rows, inner width, columns) of query, key and value at once, of their output and of the two dense layers."""
+def matrices(name: str) -> list[Array]:
+    """The tokens of a batch, then the two kernels of each block, which keep their scale."""
     case = CASES[name]
-    rows = case.batch * ((case.image[0] // case.patch) ** 2 + 1)
-    width = case.teacher
-    return [(rows, width, 3 * width), (rows, width, width), (rows, width, 4 * width), (rows, 4 * width, width)]
+    rows, width = case.batch * ((case.image[0] // case.patch) ** 2 + 1), case.teacher
+    draw = np.random.default_rng(0).normal
+    kernels = [(width, 4 * width), (4 * width, width)] * BLOCKS
+    found = [draw(size=(rows, width)), *(draw(size=shape) / shape[0] ** 0.5 for shape in kernels)]
+    return [array.astype("float32") for array in found]
+
+
+def chain(arrays: list[Array]) -> Array:
+    """All products, one after the other."""
+    x, *kernels = arrays
+    for kernel in kernels:
+        x = x @ kernel
+    return x
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Of one call, the mean of several."""
+    """Of one call."""
     start = time.perf_counter()
-    for _ in range(REPEATS):
-        run()
-    return (time.perf_counter() - start) / REPEATS
+    run()
+    return time.perf_counter() - start
 
 
 def serve() -> None:
-    """Of PyTorch's process: reads shapes, a line each, and writes seconds."""
+    """Of PyTorch's process: reads the names of cases, a line each, and writes seconds."""
     import torch
 
-    found: dict[Shape, Callable[[], Any]] = {}
+    known: dict[str, list[Any]] = {}
     for line in sys.stdin:
-        rows, inner, columns = shape = tuple(map(int, line.split()))
-        if shape not in found:
-            a, b = torch.randn(rows, inner), torch.randn(inner, columns)
-            found[shape] = lambda a=a, b=b: a @ b
-            found[shape]()
-        print(seconds(found[shape]), flush=True)
+        name = line.strip()
+        if name not in known:
+            known[name] = [torch.tensor(array) for array in matrices(name)]
+            chain(known[name])
+        print(seconds(lambda tensors=known[name]: chain(tensors)), flush=True)
 
 
-def in_xla(shape: Shape) -> Callable[[], Any]:
-    """One product as a program of its own, compiled."""
+def compared(name: str, theirs: Callable[[str], float], rounds: int) -> dict[str, float]:
+    """XLA's time over PyTorch's, and what each computes in a second."""
     import tensorflow as tf
 
-    rows, inner, columns = shape
-    product = tf.function(tf.matmul, jit_compile=True)
-    a, b = tf.random.normal((rows, inner)), tf.random.normal((inner, columns))
-    product(a, b)
-    return lambda: product(a, b)
-
-
-def ratio(name: str, theirs: Callable[[Shape], float], rounds: int) -> float:
-    """The median over rounds of XLA's time over PyTorch's."""
-    ours = {shape: in_xla(shape) for shape in shapes(name)}
-    for shape in ours:
-        theirs(shape)
-    found = [sum(map(seconds, ours.values())) / sum(map(theirs, ours)) for _ in range(rounds)]
-    return round(statistics.median(found), 3)
+    tensors = [tf.constant(array) for array in matrices(name)]
+    program = tf.function(lambda: chain(tensors), jit_compile=True)
+    gigaflop = sum(2 * len(tensors[0]) * kernel.shape[0] * kernel.shape[1] for kernel in tensors[1:]) / 1e9
+    program(), theirs(name)
+    ours, others = zip(*((seconds(program), theirs(name)) for _ in range(rounds)), strict=True)
+    return {
+        "ratio": round(statistics.median(a / b for a, b in zip(ours, others, strict=True)), 3),
+        "XLA, GFLOP/s": round(gigaflop / statistics.median(ours)),
+        "PyTorch, GFLOP/s": round(gigaflop / statistics.median(others)),
+    }
 
 
 def main() -> None:
@@ -85,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cases", nargs="*", default=transformers, choices=transformers)
     given = parser.parse_args()
     if given.serve:
@@ -96,11 +101,11 @@ def main() -> None:
     call = [given.python, __file__, "--serve"]
     with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
-        def theirs(shape: Shape) -> float:
-            print(*shape, file=process.stdin, flush=True)
+        def theirs(name: str) -> float:
+            print(name, file=process.stdin, flush=True)
             return float(process.stdout.readline())  # type: ignore[union-attr]
 
-        print(json.dumps({name: ratio(name, theirs, given.rounds) for name in given.cases}))
+        print(json.dumps({name: compared(name, theirs, given.rounds) for name in given.cases}))
         process.stdin.close()  # type: ignore[union-attr]
 
 
