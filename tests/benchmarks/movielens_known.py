@@ -2,10 +2,10 @@
 
     python tests/benchmarks/movielens_known.py TEACHER RUN...
 
-In: run folders (`runs/movielens_users_teacher`, and those of a study) whose data are ratings. Out: one line of JSON:
-the test RMSE of teacher and students, pooled over the runs, for users with a rating in a student's training split and
-for those without one, and the share of the latter. What is wrong for users without one no word of a teacher about the
-training ratings can mend.
+In: run folders (one of `runs/movielens_users_teacher/`, and those of a study) whose data are ratings. Out: one line of
+JSON: the test RMSE of teacher and students, pooled over the runs, for users with a rating in a student's training split
+and for those without one, and the share of the latter. What is wrong for users without one no word of a teacher about
+the training ratings can mend.
 """
 
 from __future__ import annotations
@@ -26,15 +26,6 @@ from movielens_bias import column
 from tdspec.run.prepare import compile_without_weights, open_data
 from tdspec.spec.load import load
 
-ROWS = 256
-
-
-def squared_errors(model: Any, columns: dict[str, np.ndarray], labels: np.ndarray) -> np.ndarray:
-    """(examples,): of the model's predictions."""
-    parts = range(0, len(labels), ROWS)
-    found = [model({name: values[at : at + ROWS] for name, values in columns.items()}, training=False) for at in parts]
-    return np.square(np.concatenate([np.asarray(part).reshape(-1) for part in found]) - labels)
-
 
 def of_run(run: Path, teacher: Any) -> dict[str, np.ndarray]:
     """By "teacher" and "student" the squared errors on a run's test split, and who rated before ("known")."""
@@ -45,7 +36,8 @@ def of_run(run: Path, teacher: Any) -> dict[str, np.ndarray]:
     columns = {name: values[splits.test.places] for name, values in columns.items()}
     known = np.isin(column(splits.test, "user_id"), column(splits.train, "user_id"))
     models = {"teacher": teacher, "student": student}
-    return {"known": known, **{name: squared_errors(model, columns, labels) for name, model in models.items()}}
+    found = {name: model.predict(columns, batch_size=256, verbose=0).reshape(-1) for name, model in models.items()}
+    return {"known": known, **{name: np.square(predictions - labels) for name, predictions in found.items()}}
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
+from pytorch import require_torch
 from step_cases import CASES
 
 BLOCKS = 12
@@ -96,8 +97,7 @@ def main() -> None:
     if given.serve:
         serve()
         return
-    if subprocess.run([given.python, "-c", "import torch"], capture_output=True, check=False).returncode:
-        sys.exit(f"{given.python} has no torch: name a Python that has, by --python")
+    require_torch(given.python)
     call = [given.python, __file__, "--serve"]
     with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 

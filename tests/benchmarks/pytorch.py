@@ -181,6 +181,12 @@ class Process:
         self._cache.cleanup()
 
 
+def require_torch(python: str) -> None:
+    """End with a sentence where that Python has no PyTorch."""
+    if subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode:
+        sys.exit(f"{python} has no torch: name a Python that has, by --python")
+
+
 def ratios(name: str, python: str, kinds: list[str], steps: int, rounds: int) -> dict[str, float]:
     """The median over rounds of tdspec's time over PyTorch's, by how PyTorch runs."""
     import tensorflow as tf
@@ -218,9 +224,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.serve:
         serve(given.serve)
-    elif subprocess.run([given.python, "-c", "import torch"], capture_output=True, check=False).returncode:
-        sys.exit(f"{given.python} has no torch: name a Python that has, by --python")
     else:
+        require_torch(given.python)
         options = (given.python, given.kinds, given.steps, given.rounds)
         print(json.dumps({name: ratios(name, *options) for name in given.cases}))
 
