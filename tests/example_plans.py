@@ -139,4 +139,5 @@ def example_plans() -> dict[str, Plan]:
         "talking_once": plan("talking", ("task", "interaction"), ALL_CODECS, iterations=1),
         "silent": plan("talking", ("task", "message_consistency", "state_consistency"), ALL_CODECS),
         "one_way_control": plan("one_way_control", TALK, ALL_CODECS, iterations=2),
+        "one_way_control_hybrid": plan("one_way_control_hybrid", (*TALK, "logit"), ALL_CODECS, iterations=2),
     }

@@ -116,6 +116,7 @@ def test_mixed_precision(tmp_path: Path, method: str) -> None:
         ("hybrid", ["task", "logit", "feature"]),
         ("talking", ["task", "interaction", "message_consistency", "state_consistency"]),
         ("one_way_control", ["task", "interaction", "message_consistency", "state_consistency"]),
+        ("one_way_control_hybrid", ["task", "interaction", "message_consistency", "state_consistency", "logit"]),
     ],
 )
 def test_terms_of_methods(tmp_path: Path, method: str, names: list[str]) -> None:

@@ -22,7 +22,7 @@ def _digits(*overrides: str) -> Document:
     return load(DIGITS, list(overrides))
 
 
-@pytest.mark.parametrize("method", ["scratch", "dist", "fitnet", "vkd", "talking_hybrid", "one_way_control"])
+@pytest.mark.parametrize("method", ["scratch", "dist", "fitnet", "vkd", "talking_hybrid", "one_way_control_hybrid"])
 def test_the_ladder_holds(method: str) -> None:
     invariants.check_invariants(_digits(f"method={method}"), describe)
 

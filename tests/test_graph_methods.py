@@ -23,7 +23,7 @@ from graph_helpers import (
 
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.walk import nodes_of
-from tdspec.spec.checks import TERMS
+from tdspec.spec.checks import CONTROL_METHODS, TERMS
 
 STATE_TERMS = ("interaction", "message_consistency", "state_consistency", "feature", "fitnet")
 
@@ -60,7 +60,7 @@ def _found_terms(found: Compiled, images: Array, label: Array) -> dict[str, floa
 
 def _check(found: Compiled, student: Talker, teacher: Talker, distance: str, iterations: int, method: str) -> None:
     images, label = pixels(), np.arange(8)
-    expected = expected_terms(student, teacher, DISTANCES[distance], iterations, control=method == "one_way_control")
+    expected = expected_terms(student, teacher, DISTANCES[distance], iterations, control=method in CONTROL_METHODS)
     terms = _found_terms(found, images, label)
     names = [name for name in TERMS[method] if name != "interaction" or iterations]
     assert list(terms) == names
@@ -94,6 +94,7 @@ def test_talking_on_vectors(tmp_path: Path, distance: str, iterations: int, enco
         ("one_way_control", "l2", 1),
         ("one_way_control", "relative_l2", 3),
         ("one_way_control", "relative_l2", 0),
+        ("one_way_control_hybrid", "relative_l2", 2),
     ],
 )
 def test_the_other_methods_on_vectors(tmp_path: Path, method: str, distance: str, iterations: int) -> None:

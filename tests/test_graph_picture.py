@@ -34,6 +34,7 @@ SHOWN = {
     "talking_once": {"interaction", "K = 1", "iteration", *CODECS, *LOOP},
     "silent": {"message_consistency", "state_consistency", *CODECS},
     "one_way_control": {"interaction", "K = 2", "hears itself", "the teacher answers", *CODECS},
+    "one_way_control_hybrid": {"interaction", "hears itself", "logit", "teacher_prediction (10)", *CODECS},
 }
 EVER = set().union(*SHOWN.values()) - {"once", "iteration", "student_low (50, 384)", "upper · 2 layers"}
 TOO = {
@@ -50,6 +51,15 @@ TOO = {
         "teacher_message",
         "and interprets with",
         "upper · not run",
+    },
+    "one_way_control_hybrid": {
+        "K = 2",
+        "the teacher answers",
+        "message_consistency",
+        "state_consistency",
+        "student_message",
+        "teacher_message",
+        "and interprets with",
     },
 }
 

@@ -28,7 +28,7 @@ from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, wh
 from tdspec.graph.speakers import Codecs, codecs_of
 from tdspec.graph.terms import DISTANCES, Term
 from tdspec.graph.walk import numbered_anew
-from tdspec.spec.checks import TALKING_METHODS
+from tdspec.spec.checks import CONTROL_METHODS, TALKING_METHODS
 from tdspec.spec.load import Document
 from tdspec.spec.model import TeacherCache
 
@@ -220,7 +220,7 @@ class _Talk:
             self.inputs,
             _speaker(self.student, self.codecs.student.get(teacher.name)),
             _speaker(teacher.side, self.codecs.teachers.get(teacher.name)),
-            teacher_asks_itself=self.document.spec.method == "one_way_control",
+            teacher_asks_itself=self.document.spec.method in CONTROL_METHODS,
             projection=self.projections[teacher.name],
             detach=self.document.spec.communication.detach,
             mask=self.mask,

@@ -27,6 +27,7 @@ from tdspec.graph.picture_style import (
     quantity,
     shape_text,
 )
+from tdspec.spec.checks import CONTROL_METHODS
 
 CODEC_WIDTH, CODEC_HEIGHT, MESSAGE_WIDTH, BADGE_ROOM = 116.0, 66.0, 128.0, 126.0
 STUDENT_EDGE, TEACHER_EDGE = MARGIN + COLUMN_WIDTH + 16, WIDTH - MARGIN - COLUMN_WIDTH - 16
@@ -129,7 +130,7 @@ def _is_talking(plan: Plan) -> bool:
 
 def _asks_itself(plan: Plan) -> bool:
     """Whether the teacher interprets its own message instead of the student's, as the control does."""
-    return plan["method"] == "one_way_control" and _is_talking(plan)
+    return plan["method"] in CONTROL_METHODS and _is_talking(plan)
 
 
 def _message_lines(plan: Plan, codecs: set[str]) -> list[str]:

@@ -33,11 +33,14 @@ TERMS = {
     "talking": ("task", *TALK),
     "talking_hybrid": ("task", *TALK, "logit"),
     "one_way_control": ("task", *TALK),
+    "one_way_control_hybrid": ("task", *TALK, "logit"),
 }
 LOGIT_TERMS = frozenset(("logit", "dist", "nkd"))
 LOGIT_METHODS = frozenset(method for method, terms in TERMS.items() if LOGIT_TERMS.intersection(terms))
-TALKING_METHODS = frozenset(method for method, terms in TERMS.items() if "interaction" in terms)
-MESSAGE_METHODS = TALKING_METHODS | {"feature", "fitnet", "hybrid"}
+TALKING_METHODS = tuple(method for method, terms in TERMS.items() if "interaction" in terms)
+# of these, those whose teacher interprets its own message instead of the student's
+CONTROL_METHODS = frozenset(("one_way_control", "one_way_control_hybrid"))
+MESSAGE_METHODS = frozenset((*TALKING_METHODS, "feature", "fitnet", "hybrid"))
 CUT_METHODS = MESSAGE_METHODS | {"vkd", "relational", "attention", "manifold"}
 
 
@@ -89,7 +92,7 @@ def _unused_iterations(facts: Facts) -> Iterator[Problem]:
     method = facts.values["method"]
     control = method == "scratch" and "teacher" in facts.values
     if method not in TALKING_METHODS and not control and facts.is_written("communication", "iterations"):
-        message = f"found iterations for the method '{method}', expected the method 'talking' or 'one_way_control'"
+        message = f"found iterations for the method '{method}', expected {one_of(TALKING_METHODS)}"
         path = ("communication", "iterations")
         yield Problem(path, "no-effect", message, severity="warning", at_key=True)
 
