@@ -70,6 +70,37 @@ def test_the_parts_of_a_talk_are_those_of_its_graph(tmp_path: Path) -> None:
     assert len(parts["codecs"].arguments) == 10
 
 
+def test_iterations_that_are_recomputed_are_those_of_the_plan_and_a_forward_pass_more(tmp_path: Path) -> None:
+    path = write_pair(tmp_path)
+    kept, recomputed = (
+        plan_of(compiled_spec(path, "communication.iterations=2", f"train.remat={word}"))
+        for word in ("none", "iterations")
+    )
+    assert recomputed["codecs"] == kept["codecs"]
+    assert recomputed["totals"] == kept["totals"]
+    teacher, student = (
+        next(part["flops"] for part in kept[side]["segments"] if part["name"] == "middle")
+        for side in ("teacher", "student")
+    )
+    # the teacher interprets twice, the student asks again once
+    assert recomputed["cost"]["interaction"] == kept["cost"]["interaction"] + 2 * teacher + student
+    assert [recomputed["cost"][side] for side in ("student", "teacher")] == [
+        kept["cost"][side] for side in ("student", "teacher")
+    ]
+    assert recomputed["cost"]["codecs"] > kept["cost"]["codecs"]
+
+
+def test_an_iteration_that_is_recomputed_is_one_part(tmp_path: Path) -> None:
+    compiled = compiled_spec(write_pair(tmp_path), "communication.iterations=2", "train.remat=iterations")
+    parts = {part.name: part for part in parts_of(compiled, random_batch(compiled))}
+    assert list(parts) == TALKING
+    # a message is answered, an answer that was heard makes a question, which is answered
+    assert [[tuple(x.shape) for x in given] for given in parts["interaction"].arguments] == [
+        [(64, 6)], [(64, 10)], [(64, 6)],
+    ]  # fmt: skip
+    computation_of(parts["interaction"], xla=False).run(2)
+
+
 def test_the_gradients_are_those_of_the_step(tmp_path: Path) -> None:
     """A step of plain gradient descent moves the weights by what the part computes."""
     overrides = ["train.optimizer.type=sgd", "train.optimizer.learning_rate=1.0", "train.jit=off"]

@@ -10,23 +10,25 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tdspec.graph.distiller import Distiller
-from tdspec.graph.inference import InInference
+from tdspec.graph.inference import InInference, Recomputed
 from tdspec.graph.walk import Node, nodes_of
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a segment or a codec.
+    """A call of a segment or a codec, or of several as one.
 
     Attributes:
         node: of the distiller's graph.
-        name: what is called: "teacher_middle", "student_codec_encode".
+        names: what is called: "teacher_middle", "student_codec_encode"; several in turn where an iteration is recomputed.
         kind: "student" or "teacher": on the data; "interaction": on a state that a codec decoded; "codecs".
+        recomputed: whether the backward pass runs it forward once more.
     """
 
     node: Node
-    name: str
+    names: tuple[str, ...]
     kind: str
+    recomputed: bool
 
 
 def calls_of(distiller: Distiller, segments: Mapping[str, str], codecs: Collection[str]) -> tuple[Call, ...]:
@@ -37,21 +39,34 @@ def calls_of(distiller: Distiller, segments: Mapping[str, str], codecs: Collecti
         segments: by the name of a segment or a whole model, the model it is of: "student", or a teacher's name.
         codecs: the names of encoders and decoders.
     """
+    known = {*segments, *codecs}
     nodes = nodes_of(distiller)
-    maker = {output: node for node in nodes for output in node.outputs}
+    decoded = {output for node in nodes if called(node, codecs) for output in node.outputs}
     calls = []
     for node in nodes:
-        name = called(node)
-        if name in codecs:
-            calls.append(Call(node, name, "codecs"))
-        elif name in segments:
-            told = any(called(maker[tensor]) in codecs for tensor in node.inputs)
-            data = "student" if segments[name] == "student" else "teacher"
-            calls.append(Call(node, name, "interaction" if told else data))
+        names = called(node, known)
+        if names:
+            kind = _kind(names, segments, told=not decoded.isdisjoint(node.inputs))
+            calls.append(Call(node, names, kind, isinstance(node.operation, Recomputed)))
     return tuple(calls)
 
 
-def called(node: Node) -> str:
-    """The name of the segment or codec that a node calls."""
+def _kind(names: tuple[str, ...], segments: Mapping[str, str], *, told: bool) -> str:
+    if len(names) > 1:
+        return "interaction"
+    (name,) = names
+    if name not in segments:
+        return "codecs"
+    if told:
+        return "interaction"
+    return "student" if segments[name] == "student" else "teacher"
+
+
+def called(node: Node, known: Collection[str]) -> tuple[str, ...]:
+    """What of the known segments and codecs a node calls, in turn (`methods.message_of` makes several one model)."""
     operation = node.operation
-    return str(operation.model.name if isinstance(operation, InInference) else operation.name)
+    model = operation.model if isinstance(operation, InInference) else operation
+    if model.name in known:
+        return (str(model.name),)
+    inner = nodes_of(model) if isinstance(operation, Recomputed) else ()
+    return tuple(name for entry in inner for name in called(entry, known))

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from tdspec.graph.cached import KEPT
-from tdspec.graph.calls import calls_of
+from tdspec.graph.calls import called, calls_of
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.flops import count_flops
 from tdspec.graph.sides import CutModel
@@ -204,17 +204,19 @@ def _stable_name(node: Node) -> str:
 
 
 def _codecs(compiled: Compiled) -> list[dict[str, Any]]:
-    used = {node.operation.name: node for node in nodes_of(compiled.distiller)}
+    codecs = compiled.distiller.codecs
+    names = {getattr(codec, part).name for codec in codecs.values() for part in ("encode", "decode")}
+    used = {name for node in nodes_of(compiled.distiller) for name in called(node, names)}
     described = []
-    for name, codec in compiled.distiller.codecs.items():
+    for name, codec in codecs.items():
         side = "student" if name.startswith("student_codec") else name.removesuffix("_codec")
         # A decoder hears the other side's messages.
         own, heard = f"{side}_message", f"{'teacher' if side == 'student' else 'student'}_message"
         pair = [f"{side}_low", f"{side}_high"]
-        for part, names in (("encode", (pair, [own])), ("decode", ([heard], pair))):
+        for part, ends in (("encode", (pair, [own])), ("decode", ([heard], pair))):
             model = getattr(codec, part)
             if model.name in used:
-                described.append(_codec(f"{name}.{part}", model, compiled, *names))
+                described.append(_codec(f"{name}.{part}", model, compiled, *ends))
     return described
 
 
@@ -267,10 +269,11 @@ def _cost(compiled: Compiled, sides: Mapping[str, Any], codecs: Mapping[str, int
     segments |= {side: (side, model["flops"]) for side, model in sides.items()}
     costs = dict.fromkeys(("student", "teacher", "interaction", "codecs"), 0)
     for call in calls_of(compiled.distiller, {name: side for name, (side, _) in segments.items()}, codecs):
-        if call.kind == "codecs":
-            costs["codecs"] += TRAINED * codecs[call.name]
-        else:
-            side, flops = segments[call.name]
-            frozen = FROZEN_WITH_GRADIENT if call.kind == "interaction" else FROZEN
-            costs[call.kind] += (TRAINED if side == "student" else frozen) * flops
+        frozen = FROZEN_WITH_GRADIENT if call.kind == "interaction" else FROZEN
+        for name in call.names:
+            if name in codecs:
+                costs["codecs"] += (TRAINED + call.recomputed) * codecs[name]
+            else:
+                side, flops = segments[name]
+                costs[call.kind] += ((TRAINED if side == "student" else frozen) + call.recomputed) * flops
     return {"unit": "FLOPs per example and step", **costs, "total": sum(costs.values())}
