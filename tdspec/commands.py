@@ -28,10 +28,10 @@ from tdspec.graph.invariants import check_invariants, reason_not_to_try  # noqa:
 from tdspec.graph.plan import plan_of  # noqa: E402
 from tdspec.run import build_dir, run_dir  # noqa: E402
 from tdspec.run.cluster import is_clustered, read_cluster  # noqa: E402
+from tdspec.run.outcome import Interrupted  # noqa: E402
 from tdspec.run.prepare import compile_without_weights, describe  # noqa: E402
 from tdspec.run.strategy import make_strategy  # noqa: E402
 from tdspec.run.team import Team, team_of  # noqa: E402
-from tdspec.run.train import Interrupted  # noqa: E402
 from tdspec.spec.bundle import SPEC  # noqa: E402
 from tdspec.spec.load import Document, load  # noqa: E402
 

@@ -23,7 +23,7 @@ from tdspec.graph.summary import cut_rows
 from tdspec.graph.weights import from_file
 from tdspec.run import loop, run_dir
 from tdspec.run import train as training
-from tdspec.run.precision import recorded
+from tdspec.run.precision import AUTO, recorded
 from tdspec.run.prepare import compile_with_weights, describe, open_data
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.strategy import make_strategy
@@ -272,11 +272,15 @@ def cache_states(document: Document, root: Path) -> StateFiles:
         root: the folder of all runs.
 
     Raises:
-        SpecError: the spec wants nothing kept, or nothing of the teacher is needed on the data.
+        SpecError: the spec wants nothing kept, nothing of the teacher is needed on the data, or only a measurement by
+            `train` would say in which precision.
     """
     if document.spec.data.teacher_cache is None:
         hint = "write teacher_cache: true, or call with --set data.teacher_cache=true as `train` is to be called"
         raise document.error("data.teacher_cache", "found false, expected true: `train` would use no cache", hint)
+    if document.spec.train.precision == AUTO:
+        hint = "write the precision, or leave the cache to `train`, which measures and then computes it"
+        raise document.error("train.precision", "found 'auto', expected a precision: states are kept in one", hint)
     options = training.Options(root, finish)
     compiled = compile_with_weights(document, training.named_students(document, options))
     files = None

@@ -13,11 +13,12 @@ import tensorflow as tf
 from graph_helpers import compiled, pixels
 from run_support import TEACHER, write_spec
 
+from tdspec.run.outcome import Interrupted
 from tdspec.run.precision import Precision, candidates, fastest
 from tdspec.run.prepare import compile_optimizer
 from tdspec.run.run_dir import read_record
 from tdspec.run.strategy import make_strategy
-from tdspec.run.train import Interrupted, Options, Run, train
+from tdspec.run.train import Options, Run, train
 from tdspec.spec.load import load
 
 # On two replicas the first one has no labelled example, so no gradient that could overflow.

@@ -20,9 +20,10 @@ from tdspec.run import preflight, run_dir
 from tdspec.run import train as training
 from tdspec.run.diagnostics import TermWatch
 from tdspec.run.gradients import Pull
+from tdspec.run.outcome import Interrupted
 from tdspec.run.preflight import check_terms, warnings_of
 from tdspec.run.run_dir import RunFolder, read_metrics, read_record
-from tdspec.run.train import Interrupted, train
+from tdspec.run.train import train
 from tdspec.spec.load import load
 
 TALKING = {"method": "talking", "communication": {"iterations": 1}}

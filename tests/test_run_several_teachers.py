@@ -22,10 +22,11 @@ from tdspec.graph.plan_views import plans_apart
 from tdspec.graph.summary import plan_lines
 from tdspec.pipeline import cut_points
 from tdspec.run import prepare
+from tdspec.run.outcome import Interrupted
 from tdspec.run.prepare import compile_without_weights, state_of
 from tdspec.run.run_dir import RunFolder, read_metrics, read_record
 from tdspec.run.teachers import named_specs
-from tdspec.run.train import Interrupted, Options, Run, train
+from tdspec.run.train import Options, Run, train
 from tdspec.spec.load import Document, load
 
 pytestmark = pytest.mark.slow

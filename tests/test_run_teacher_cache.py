@@ -19,10 +19,11 @@ from tdspec.data.state_store import StateFiles, Writer
 from tdspec.errors import RunError
 from tdspec.run import teacher_cache
 from tdspec.run.checkpoints import Checkpoints
+from tdspec.run.outcome import Interrupted
 from tdspec.run.prepare import compile_with_weights, open_data
 from tdspec.run.run_dir import RunFolder, read_metrics, read_record
 from tdspec.run.teacher_cache import files_of, store_spec, with_states
-from tdspec.run.train import Interrupted, Options, Run, train
+from tdspec.run.train import Options, Run, train
 from tdspec.spec.load import Document, load
 
 # A teacher that needs no training, and an optimizer that does not magnify the last digit of a gradient.
@@ -263,5 +264,7 @@ def test_the_command(tmp_path: Path, root: Path, capfd: pytest.CaptureFixture[st
     assert ended.code == 0
     (folder,) = root.iterdir()
     assert ended.out == f"899 x teacher_low, teacher_high in bfloat16: 64,728 bytes\n{folder}\n"
+    auto = call(capfd, "cache", path, *on, "--set", "train.precision=auto")
+    assert auto.code == 1 and "train.precision: found 'auto', expected a precision" in auto.err
     nothing = call(capfd, "cache", path, *on, "--set", "method=scratch")
     assert nothing.code == 1 and "no term of method 'scratch' needs it" in nothing.err

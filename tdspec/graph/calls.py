@@ -20,7 +20,7 @@ class Call:
 
     Attributes:
         node: of the distiller's graph.
-        names: what is called: "teacher_middle", "student_codec_encode"; several in turn where an iteration is recomputed.
+        names: what is called: "teacher_middle", "student_codec_encode"; several where an iteration is recomputed.
         kind: "student" or "teacher": on the data; "interaction": on a state that a codec decoded; "codecs".
         recomputed: whether the backward pass runs it forward once more.
     """

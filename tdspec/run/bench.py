@@ -133,7 +133,7 @@ def measure(document: Document, *, root: Path, steps: int | None, stream: TextIO
     return Measurement(
         plan=plan_of(compiled),
         batch_size=document.spec.data.batch_size,
-        precision=document.spec.train.precision,
+        precision=compiled.distiller.dtype_policy.name,
         xla=xla,
         fresh_weights=fresh,
         why_random=feed.why_random,

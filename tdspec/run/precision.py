@@ -113,16 +113,18 @@ def _measured(document: Document, files: Mapping[str, Path], strategy: tf.distri
     batch = made_up(compiled, document.spec.data.batch_size // strategy.num_replicas_in_sync)
 
     @tf.function(autograph=False)
-    def step(batch: Any) -> None:
-        strategy.run(lambda part: compiled.distiller.train_step(part) and None, args=(batch,))
+    def step(batch: Any) -> Any:
+        logs = strategy.run(compiled.distiller.train_step, args=(batch,))
+        return strategy.experimental_local_results(logs)[0]
 
-    step(batch)
-    times = []
-    for _ in range(STEPS):
+    def seconds() -> float:
         start = time.perf_counter()
-        step(batch)
-        times.append(time.perf_counter() - start)
-    return min(times)
+        # a device is waited for where a number is read
+        float(step(batch)["loss"])
+        return time.perf_counter() - start
+
+    seconds()
+    return min(seconds() for _ in range(STEPS))
 
 
 def _is_constant(compiled: Compiled) -> bool:

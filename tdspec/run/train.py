@@ -18,12 +18,11 @@ from typing import Any, TextIO
 import keras
 import tensorflow as tf
 
-from tdspec.data.images import read_error
 from tdspec.data.pipeline import LoadedSplits
-from tdspec.errors import RunError, TdspecError
+from tdspec.errors import RunError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.plan import as_text, plan_of, versions
-from tdspec.run import loop, run_dir
+from tdspec.run import loop, outcome, run_dir
 from tdspec.run.checkpoints import Checkpoints
 from tdspec.run.diagnostics import TeacherWeights, TermWatch
 from tdspec.run.events import TensorBoardWriter
@@ -78,18 +77,6 @@ class Options:
     events: bool = True
 
 
-class Interrupted(KeyboardInterrupt):
-    """A run was stopped from outside, and can be resumed.
-
-    Args:
-        run: which one; while a control or a teacher is trained, it is theirs.
-    """
-
-    def __init__(self, run: RunFolder):
-        super().__init__(str(run.path))
-        self.run = run
-
-
 def train(document: Document, options: Options, *, folder: Path | None = None, resume: bool = False) -> RunFolder:
     """Train a spec; its teacher first, where that is another spec whose run is missing or stale.
 
@@ -132,19 +119,8 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
             _record_start(run, compiled, splits, plan)
             record_choice(run, precision, options.stream)
             jit.say(options.stream)
-        try:
-            with team.lost_is_an_error():
-                _run(Run(run, document, compiled, splits, strategy), options, steps)
-        except KeyboardInterrupt as stop:
-            run_dir.update_record(run, status="interrupted")
-            raise Interrupted(run) from stop
-        except TdspecError as error:
-            run_dir.update_record(run, status="failed", error=error.message)
-            raise
-        except tf.errors.OpError as error:
-            unreadable = read_error(error)
-            run_dir.update_record(run, status="failed", error=str(unreadable or error))
-            raise (unreadable or error) from error
+        with outcome.recorded(run), team.lost_is_an_error():
+            _run(Run(run, document, compiled, splits, strategy), options, steps)
     return run
 
 
@@ -211,6 +187,7 @@ def _record_start(run: RunFolder, compiled: Compiled, splits: LoadedSplits, plan
     run_dir.update_record(
         run,
         status="running",
+        error=None,
         method=compiled.document.spec.method,
         spec_sha256=compiled.document.sha256,
         versions=plan["versions"],
@@ -251,7 +228,7 @@ def _run(run: Run, options: Options, steps: int) -> None:
     run.team.share(list(state_of(run.compiled).values()))
     run_dir.truncate_metrics(run.folder, first_epoch + 1)
     started = time.perf_counter()
-    before = float(run_dir.read_record(run.folder).get("seconds", 0.0))
+    before = sum(row["seconds"] for row in run_dir.read_metrics(run.folder))
     spec, distiller = run.document.spec, run.compiled.distiller
     progress = Progress(
         epochs=spec.train.epochs, steps_per_epoch=steps, batch_size=spec.data.batch_size, stream=options.stream
