@@ -23,6 +23,7 @@ from tdspec.graph.summary import cut_rows
 from tdspec.graph.weights import from_file
 from tdspec.run import loop, run_dir
 from tdspec.run import train as training
+from tdspec.run.outcome import Interrupted
 from tdspec.run.precision import AUTO, recorded
 from tdspec.run.prepare import compile_with_weights, describe, open_data
 from tdspec.run.run_dir import RunFolder
@@ -102,8 +103,8 @@ def _train_control(run: RunFolder, control: Document, options: training.Options,
         alone = training.Options(options.root, _keep_student, options.stream)
         try:
             training.train(control, alone, folder=trained.path, resume=started)
-        except training.Interrupted as stop:
-            raise training.Interrupted(run) from stop
+        except Interrupted as stop:
+            raise Interrupted(run) from stop
     team.as_chief(lambda: _record_control(run, trained))
 
 

@@ -10,6 +10,7 @@ Leaves out: memory (`memory.py`).
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 
@@ -17,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import tensorflow as tf
-from step import print_all, seconds, tdspec_step
+from step import parser_of, seconds, tdspec_step
 
 from tdspec.graph.plan import plan_of
 
@@ -38,4 +39,5 @@ def ratio(case: str, steps: int, rounds: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print_all(ratio, CASES, __doc__)
+    given = parser_of(CASES, __doc__).parse_args()
+    print(json.dumps({case: ratio(case, given.steps, given.rounds) for case in given.cases}))

@@ -18,7 +18,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -82,13 +82,19 @@ def ratios(name: str, steps: int, rounds: int) -> list[float]:
     return [seconds(ours, steps) / seconds(stepper.run, steps) for _ in range(rounds)]
 
 
-def main() -> None:
-    """Measure the cases that the call names, and print one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def parser_of(cases: Collection[str], about: str | None) -> argparse.ArgumentParser:
+    """Which cases a call measures, and with how many steps and rounds."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--cases", nargs="*", default=list(cases), choices=list(cases))
+    return parser
+
+
+def main() -> None:
+    """Measure the cases that the call names, and print one line of JSON."""
+    parser = parser_of(CASES, __doc__)
     parser.add_argument("--programs", type=int, default=1)
-    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     given = parser.parse_args()
     print(json.dumps({name: ratio(name, given.steps, given.rounds, given.programs) for name in given.cases}))
 
