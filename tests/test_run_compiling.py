@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import keras
 import pytest
+from run_support import IMAGE, TEACHER, call, write_spec
 
 from tdspec.graph.plan import plan_of
+from tdspec.run import compiling
 from tdspec.run.compiling import WORTH_FLOPS, WORTH_STEPS, Jit, jit_of
 from tdspec.run.prepare import compile_without_weights
 from tdspec.spec.load import load
@@ -45,3 +48,22 @@ def test_what_the_spec_says_is_not_weighed(word: str) -> None:
         found, said = jit_of(compiled, steps), io.StringIO()
         found.say(said)
         assert (found, said.getvalue()) == (Jit(word), "")
+
+
+@pytest.mark.parametrize("words", [("train",), ("bench", "--steps=1")])
+def test_what_xla_does_not_compile_is_said_by_the_command(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(image))
+    keras.Model(image, keras.layers.Dense(5)(x)).save(tmp_path / "depthwise.keras")
+    backbone = {"file": "depthwise.keras", "weights": "random"}
+    student = {"backbone": backbone, "input": IMAGE, "head": {}}
+    spec = write_spec(tmp_path / "depthwise.yaml", {**TEACHER, "student": student, "train": {"epochs": 1}})
+    # as if one epoch were a run that is worth compiling
+    monkeypatch.setattr(compiling, "WORTH_STEPS", 1)
+    monkeypatch.chdir(tmp_path)
+    ended = call(capfd, *words, str(spec))
+    assert ended.code == 0
+    expected = "the step runs without XLA: on a CPU XLA is many times slower with DepthwiseConv2dNative"
+    assert sum(line.startswith(expected) for line in ended.err.splitlines()) == 1

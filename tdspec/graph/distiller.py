@@ -23,7 +23,7 @@ from tdspec.graph.cuts import Segments
 from tdspec.graph.distances import Distance
 from tdspec.graph.predictions import TASK_LOSSES
 from tdspec.graph.records import Records, num_replicas
-from tdspec.graph.step import Batch, Forward, Step, part_of
+from tdspec.graph.step import Batch, Forward, Step, Xla, part_of
 from tdspec.graph.terms import DISTANCES, NOTHING, Schedule, Term
 
 Tensor = Any
@@ -120,7 +120,7 @@ class Distiller(keras.Model):
         self._records = Records(terms, task_type)
         self.task_metric, self.more_is_better = self._records.task_metric, self._records.more_is_better
         trained = [v for operation in self.operations for v in getattr(operation, "trainable_variables", ())]
-        self.trained_variables = _unique([*trained, *self.teacher_scales.values()])
+        self.trained_variables = list({id(v): v for v in (*trained, *self.teacher_scales.values())}.values())
 
     def _distance(self, term: Term, distances: Mapping[str, Distance]) -> Callable[..., Tensor]:
         function = TASK_LOSSES[self.task_type][1] if term.name == "task" else distances[term.distance]
@@ -222,8 +222,8 @@ class Distiller(keras.Model):
         shares += [scale / num_replicas() for scale in scales.values()]
         return sum(shares)
 
-    def prepare(self, element_spec: Any, strategy: tf.distribute.Strategy) -> bool:
-        """Find out whether XLA compiles the step, before the first one; returns whether it does.
+    def prepare(self, element_spec: Any, strategy: tf.distribute.Strategy) -> Xla:
+        """Find out what XLA makes of the step, before the first one.
 
         Args:
             element_spec: of the global batches (features, label, sample_weight).
@@ -235,7 +235,9 @@ class Distiller(keras.Model):
         part = partial(part_of, num_replicas=strategy.num_replicas_in_sync)
         features, label, sample_weight = tf.nest.map_structure(part, element_spec)
         weight = tf.TensorSpec(sample_weight.shape[:1], "float32")
-        return self._compiled_step().prepare(Batch(features, label, weight), strategy) is not None
+        step = self._compiled_step()
+        step.prepare(Batch(features, label, weight), strategy)
+        return step.xla
 
     def _compiled_step(self) -> Step:
         if self._step is None:
@@ -294,7 +296,3 @@ def _unpacked(data: Any) -> Batch:
     if sample_weight is None:
         sample_weight = ops.ones((ops.shape(label)[0],), "float32")
     return Batch(features, label, ops.reshape(ops.cast(sample_weight, "float32"), (-1,)))
-
-
-def _unique(items: Any) -> list[Any]:
-    return list({id(item): item for item in items}.values())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -55,6 +56,19 @@ class StepModel(Protocol):
         """One step, with the gradients of `trained`, which `forward` computes from."""
 
 
+@dataclass(frozen=True)
+class Xla:
+    """What XLA makes of a step.
+
+    Attributes:
+        compiles: whether it runs by XLA.
+        why_not: where XLA was asked for and does not compile it; else "".
+    """
+
+    compiles: bool
+    why_not: str = ""
+
+
 class Step:
     """Runs a step in a replica's context.
 
@@ -62,6 +76,9 @@ class Step:
         model: whose step it is.
         jit: "auto": by XLA where that is possible, saying once where it is not; "on": or else an error; "off".
         accumulate_steps: micro-batches in which a replica's part of a batch passes the models.
+
+    Attributes:
+        xla: what came of the last kind of batch that was prepared.
     """
 
     def __init__(self, model: StepModel, jit: str, accumulate_steps: int = 1):
@@ -74,6 +91,7 @@ class Step:
         self._state = [number for number, variable in enumerate(self._others) if id(variable) not in frozen]
         self._changed: list[keras.Variable] = []
         self._programs: dict[str, Program | None] = {}
+        self.xla = Xla(False)
 
     def __call__(self, batch: Batch) -> None:
         """One step on this replica's part of a batch.
@@ -116,12 +134,15 @@ class Step:
             reason, hint = SYNCHRONIZED, "write train.synchronize_batch_norm: false"
         else:
             try:
-                return _in_new_thread(lambda: self._lowered(described, whole=_is_default(strategy)))
+                program = _in_new_thread(lambda: self._lowered(described, whole=_is_default(strategy)))
+                self.xla = Xla(True)
+                return program
             except Unfit as error:
                 reason, hint = str(error), "write jit: auto, or jit: off"
         if self._jit == "on":
             raise GraphError(f"train.jit is on, but {reason}", hint)
-        logging.warning("the step runs without XLA: %s", reason)
+        self.xla = Xla(False, f"the step runs without XLA: {reason}")
+        logging.warning("%s", self.xla.why_not)
         return None
 
     def _talks(self, strategy: tf.distribute.Strategy) -> bool:

@@ -120,13 +120,15 @@ def measure(document: Document, *, root: Path, steps: int | None, stream: TextIO
     feed = feed_of(compiled)
     described = tf.nest.map_structure(tf.type_spec_from_value, tuple(feed.batch))
     xla = compiled.distiller.prepare(described, strategy)
+    if xla.why_not:
+        print(xla.why_not, file=stream)
     print("bench: compiling the step", file=stream, flush=True)
     step = _step(compiled, feed)
     start = time.perf_counter()
     step.run(1)
     first, memory = time.perf_counter() - start, peak_memory()
     products = {dtype: peak_of_product(dtype) for dtype in PRODUCT_DTYPES}
-    computations = {STEP: step, **_others(compiled, feed, xla=xla)}
+    computations = {STEP: step, **_others(compiled, feed, xla=xla.compiles)}
     timed = take_turns(computations, steps, stream)
     # once more: a quiet moment is the machine's own
     products = {dtype: max(rate, peak_of_product(dtype)) for dtype, rate in products.items()}
@@ -134,7 +136,7 @@ def measure(document: Document, *, root: Path, steps: int | None, stream: TextIO
         plan=plan_of(compiled),
         batch_size=document.spec.data.batch_size,
         precision=compiled.distiller.dtype_policy.name,
-        xla=xla,
+        xla=xla.compiles,
         fresh_weights=fresh,
         why_random=feed.why_random,
         timed=timed,

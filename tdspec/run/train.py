@@ -240,7 +240,7 @@ def _run(run: Run, options: Options, steps: int) -> None:
     recorders += [TensorBoardWriter(run.folder.tensorboard)] if options.events else []
     recorders = recorders if run.team.is_chief else []
     if first_epoch < spec.train.epochs:
-        _fit(run, first_epoch, [progress, *watches, *recorders])
+        _fit(run, first_epoch, [progress, *watches, *recorders], options.stream)
     best_epoch = run.team.as_chief(checkpoints.restore_best)
     run.team.share(list(state_of(run.compiled).values()))
     metrics = {split: evaluate_split(run, split) for split in options.measured}
@@ -256,10 +256,12 @@ def _run(run: Run, options: Options, steps: int) -> None:
     )
 
 
-def _fit(run: Run, first_epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
+def _fit(run: Run, first_epoch: int, callbacks: list[keras.callbacks.Callback], stream: TextIO) -> None:
     batch_size = run.document.spec.data.batch_size
     element_spec = run.splits.train.batches(batch_size, epoch=first_epoch).element_spec
-    run.compiled.distiller.prepare(loop.as_distributed(element_spec, run.strategy), run.strategy)
+    xla = run.compiled.distiller.prepare(loop.as_distributed(element_spec, run.strategy), run.strategy)
+    if xla.why_not:
+        print(xla.why_not, file=stream)
     loop.fit(
         run.compiled.distiller,
         strategy=run.strategy,
