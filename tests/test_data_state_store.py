@@ -15,11 +15,12 @@ import pytest
 from run_support import ENVIRONMENT
 
 from tdspec.data import state_store
-from tdspec.data.state_store import RECORD, StoreSpec, in_bytes, open_files, rows_done, writing
+from tdspec.data.state_store import RECORD, StoreSpec, Written, in_bytes, open_files, what_is_written, writing
 from tdspec.errors import DataError
 
 SPEC = StoreSpec({"teacher": "a", "dtype": "float32"}, {"low": (3, 2), "high": (4,)}, "float32", 10)
 LOW = np.arange(60, dtype="float32").reshape(10, 3, 2)
+NOTHING = Written(0, {"low": 0, "high": 0})
 HIGH = -np.arange(40, dtype="float32").reshape(10, 4)
 
 
@@ -59,7 +60,7 @@ def test_an_interrupted_writer_is_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), writing(tmp_path, SPEC, never) as writer:
         writer.append(rows(0, 4))
         raise KeyboardInterrupt
-    assert rows_done(SPEC.folder(tmp_path), SPEC) == 4
+    assert what_is_written(SPEC.folder(tmp_path), SPEC).rows == 4
     assert open_files(tmp_path, SPEC) is None
     write(tmp_path)
     files = open_files(tmp_path, SPEC)
@@ -94,7 +95,7 @@ def in_a_process(root: Path, way: str) -> subprocess.Popen[str]:
 def test_rows_that_a_killed_writer_never_counted_are_written_again(tmp_path: Path) -> None:
     with in_a_process(tmp_path, "die") as process:
         assert process.wait(60) == -signal.SIGKILL
-    assert rows_done(SPEC.folder(tmp_path), SPEC) == 4
+    assert what_is_written(SPEC.folder(tmp_path), SPEC).rows == 4
     write(tmp_path)
     files = open_files(tmp_path, SPEC)
     assert files is not None and np.array_equal(files.arrays["low"], LOW)
@@ -112,10 +113,15 @@ def test_a_second_process_waits_and_finds_the_work_done(tmp_path: Path) -> None:
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     write(tmp_path)
     folder = SPEC.folder(tmp_path)
+    stored = bytearray((folder / "high.bin").read_bytes())
+    stored[77] ^= 1
+    (folder / "high.bin").write_bytes(stored)
+    with pytest.raises(DataError, match=r"high\.bin is not what was written"):
+        open_files(tmp_path, SPEC)
     (folder / "high.bin").write_bytes(b"short")
     with pytest.raises(DataError, match=r"high\.bin has 5 bytes, expected 160"):
         open_files(tmp_path, SPEC)
-    (folder / RECORD).write_text(json.dumps({**SPEC.record(10), "rows": 11}))
+    (folder / RECORD).write_text(json.dumps({**SPEC.record(NOTHING), "rows": 11}))
     with pytest.raises(DataError, match="is of other states"):
         open_files(tmp_path, SPEC)
     (folder / RECORD).write_text("{")
@@ -137,7 +143,7 @@ def test_a_disk_that_fills_up_is_one_clear_error() -> None:
     if not full.exists():
         pytest.skip("needs /dev/full")
     with full.open("wb", buffering=0) as file:
-        writer = state_store.Writer(Path("x"), SPEC, {"low": file, "high": file}, 0)
+        writer = state_store.Writer(Path("x"), SPEC, {"low": file, "high": file}, NOTHING)
         with pytest.raises(DataError, match="cannot write the teacher's states to x: No space left on device"):
             writer.append(rows(0, 1))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import text_support
 from run_support import IMAGE, STUDENT, call, merged, write_spec
 
 from tdspec.data.state_store import StateFiles, Writer
-from tdspec.errors import RunError
+from tdspec.errors import DataError, RunError
 from tdspec.run import teacher_cache
 from tdspec.run.checkpoints import Checkpoints
 from tdspec.run.outcome import Interrupted
@@ -209,8 +210,14 @@ def test_files_that_are_not_the_teachers_are_refused(tmp_path: Path) -> None:
     document = spec(tmp_path, data={"teacher_cache": True})
     files = stored(document)
     path = files.folder / "teacher_high.bin"
-    values = np.fromfile(path, np.uint16).reshape(899, 12)
-    np.roll(values, 1, axis=0).tofile(path)
+    values = np.roll(np.fromfile(path, np.uint16).reshape(899, 12), 1, axis=0)
+    values.tofile(path)
+    with pytest.raises(DataError, match=r"teacher_high\.bin is not what was written"):
+        stored(document)
+    # whole, but other examples' states
+    record = json.loads((files.folder / "cache.json").read_text())
+    record["crc32"]["teacher_high"] = zlib.crc32(values.tobytes())
+    (files.folder / "cache.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match=r"the stored teacher_high in .* is not the teacher's: it differs by") as caught:
         stored(document)
     assert str(files.folder) in caught.value.hint

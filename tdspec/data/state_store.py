@@ -1,8 +1,9 @@
 """Tensors of many examples in files: written once, in order, then read row by row without loading them.
 
 In: a `StoreSpec`, rows in order. Out: a folder ROOT/<hash of the key>/ with one file of plain rows for each tensor and
-`cache.json`, which has the key and how many rows are there. Rows reach the disk before they are counted, so that a
-killed process leaves what another goes on with; a lock lets one process write at a time, and frees itself.
+`cache.json`, which has the key, how many rows are there, and their checksums. Rows reach the disk before they are
+counted, so that a killed process leaves what another goes on with; a lock lets one process write at a time, and frees
+itself.
 Leaves out: what the tensors mean and how they are computed (`run/teacher_cache.py`).
 """
 
@@ -15,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -30,6 +32,7 @@ RECORD, LOCK = "cache.json", ".lock"
 # How a value lies in a file; numpy has no bfloat16, so its bits do.
 FILE_DTYPES: Mapping[str, Any] = {"bfloat16": np.uint16, "float16": np.float16, "float32": np.float32}
 FOLDER_HINT = "write data.teacher_cache: {folder: ...}"
+CHUNK_BYTES = 2**24
 SPACE_HINT = f"{FOLDER_HINT} with a folder on a larger disk, or dtype: bfloat16, or fewer views"
 
 
@@ -61,13 +64,27 @@ class StoreSpec:
     def num_bytes(self) -> int:
         return self.num_rows * sum(self.row_bytes(name) for name in self.shapes)
 
-    def record(self, done: int) -> dict[str, Any]:
+    def record(self, written: Written) -> dict[str, Any]:
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
-        return {"key": dict(self.key), "shapes": shapes, "dtype": self.dtype, "rows": self.num_rows, "done": done}
+        stored = {"key": dict(self.key), "shapes": shapes, "dtype": self.dtype, "rows": self.num_rows}
+        return {**stored, "done": written.rows, "crc32": dict(written.checksums)}
 
 
-def rows_done(folder: Path, spec: StoreSpec) -> int:
-    """How many rows of a store are on the disk.
+@dataclass(frozen=True)
+class Written:
+    """What of a store is on the disk.
+
+    Attributes:
+        rows: how many, of each tensor.
+        checksums: the CRC-32 of these rows, by tensor.
+    """
+
+    rows: int
+    checksums: Mapping[str, int]
+
+
+def what_is_written(folder: Path, spec: StoreSpec) -> Written:
+    """How much of a store is on the disk; its content is not read.
 
     Raises:
         DataError: what lies in its folder is something else, or less than it says.
@@ -75,19 +92,20 @@ def rows_done(folder: Path, spec: StoreSpec) -> int:
     path = folder / RECORD
     try:
         record = json.loads(path.read_text("utf-8"))
-        done = int(record["done"])
+        written = Written(int(record["done"]), dict(record["crc32"]))
     except FileNotFoundError:
-        return 0
+        return Written(0, dict.fromkeys(spec.shapes, 0))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{RECORD} cannot be read") from error
-    if record != json.loads(json.dumps(spec.record(done))) or not 0 <= done <= spec.num_rows:
+    done, named = written.rows, written.checksums.keys() == spec.shapes.keys()
+    if record != json.loads(json.dumps(spec.record(written))) or not (named and 0 <= done <= spec.num_rows):
         raise _damaged(folder, f"{RECORD} is of other states")
     for name in spec.shapes:
         file = folder / f"{name}.bin"
         size = file.stat().st_size if file.is_file() else 0
         if size < done * spec.row_bytes(name):
             raise _damaged(folder, f"{file.name} has {size:,} bytes, expected {done * spec.row_bytes(name):,}")
-    return done
+    return written
 
 
 def _damaged(folder: Path, what: str) -> DataError:
@@ -111,17 +129,29 @@ def open_files(root: Path, spec: StoreSpec) -> StateFiles | None:
     """A store for reading, or None where it is missing or not complete.
 
     Raises:
-        DataError: the files are damaged.
+        DataError: the files are damaged, which is found by reading them once.
     """
     folder = spec.folder(root)
-    if rows_done(folder, spec) < spec.num_rows:
+    written = what_is_written(folder, spec)
+    if written.rows < spec.num_rows:
         return None
+    for name, expected in written.checksums.items():
+        if _checksum(folder / f"{name}.bin") != expected:
+            raise _damaged(folder, f"{name}.bin is not what was written")
     dtype = FILE_DTYPES[spec.dtype]
     arrays = {
         name: np.memmap(folder / f"{name}.bin", dtype, "r", shape=(spec.num_rows, *shape))
         for name, shape in spec.shapes.items()
     }
     return StateFiles(folder, spec, arrays)
+
+
+def _checksum(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            found = zlib.crc32(chunk, found)
+    return found
 
 
 class Writer:
@@ -131,31 +161,38 @@ class Writer:
         folder: of the store.
         spec: what is stored.
         files: by tensor, open for writing after the last row that counts.
-        done: how many rows count.
+        written: what counts.
     """
 
-    def __init__(self, folder: Path, spec: StoreSpec, files: Mapping[str, IO[bytes]], done: int):
+    def __init__(self, folder: Path, spec: StoreSpec, files: Mapping[str, IO[bytes]], written: Written):
         self._folder, self._spec, self._files = folder, spec, files
-        self.done = done
+        self._written = written
+
+    @property
+    def done(self) -> int:
+        """How many rows there are, once they are saved."""
+        return self._written.rows
 
     def append(self, rows: Mapping[str, Array]) -> None:
         """Write the next rows of each tensor; they count after the next `save`."""
+        checksums = {}
         with _disk_errors(self._folder):
             for name, file in self._files.items():
-                _write_all(file, np.ascontiguousarray(rows[name], FILE_DTYPES[self._spec.dtype]))
-        self.done += len(next(iter(rows.values())))
+                values = np.ascontiguousarray(rows[name], FILE_DTYPES[self._spec.dtype]).reshape(-1).view(np.uint8).data
+                checksums[name] = zlib.crc32(values, self._written.checksums[name])
+                _write_all(file, values)
+        self._written = Written(self.done + len(next(iter(rows.values()))), checksums)
 
     def save(self) -> None:
         """Flush what was written to the disk, then count it."""
         with _disk_errors(self._folder):
             for file in self._files.values():
                 os.fsync(file.fileno())
-            _write_record(self._folder, self._spec.record(self.done))
+            _write_record(self._folder, self._spec.record(self._written))
 
 
-def _write_all(file: IO[bytes], values: Array) -> None:
+def _write_all(file: IO[bytes], left: memoryview) -> None:
     """Write past Python's buffers, which would be written again when a file is closed, also on a full disk."""
-    left = values.reshape(-1).view(np.uint8).data
     while len(left):
         left = left[file.write(left) :]
 
@@ -181,13 +218,14 @@ def writing(root: Path, spec: StoreSpec, on_wait: Callable[[], None]) -> Iterato
         with _disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_locked(folder, on_wait))
-            done = rows_done(folder, spec)
+            written = what_is_written(folder, spec)
+            done = written.rows
             _require_space(folder, spec, done)
             if done == 0:
                 # Before the first row, so that an empty start can be told from a folder of something else.
-                _write_record(folder, spec.record(0))
+                _write_record(folder, spec.record(written))
             files = {name: stack.enter_context(_open_at(folder, spec, name, done)) for name in spec.shapes}
-        writer = Writer(folder, spec, files, done)
+        writer = Writer(folder, spec, files, written)
         try:
             yield writer
         finally:

@@ -34,7 +34,7 @@ from tdspec.run.signals import postponed_signals
 from tdspec.run.teacher_keys import teacher_words
 from tdspec.spec.model import TeacherCache
 
-FORMAT = 1
+FORMAT = 2
 FOLDER_VARIABLE = "TDSPEC_CACHE_DIR"
 SECONDS_BETWEEN_SAVES = 5.0
 NUM_CHECKED = 8
