@@ -81,6 +81,14 @@ def make_parser(words: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentPa
     return parser
 
 
+def _disk_error(error: OSError) -> TdspecError:
+    """What to tell a user whose disk or folder does not take what a command writes, or give what it reads."""
+    reason = (error.strerror or str(error)).lower()
+    if error.filename is None:
+        return TdspecError(reason)
+    return TdspecError(f"cannot use '{os.fspath(error.filename)}': {reason}", "name another place, or mend this one")
+
+
 def execute(arguments: Arguments) -> int:
     """Run a command; every message for the user's own mistakes is printed here.
 
@@ -104,6 +112,9 @@ def execute(arguments: Arguments) -> int:
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return WRONG
+    except OSError as error:
+        print(_disk_error(error), file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)

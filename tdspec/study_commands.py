@@ -79,6 +79,8 @@ def _tune(arguments: Arguments) -> int:
     target = Path(arguments.output) if arguments.output else spec.with_name(f"{spec.stem}.tuned.yaml")
     if not target.parent.is_dir():
         raise UsageError(f"found no folder {target.parent} for --output", "make it first")
+    if target.is_dir():
+        raise UsageError(f"found the folder {target} for --output, expected a file", "name a file in it")
     tuning = prepare(arguments.spec, arguments.overrides, options, arguments.space)
     root = Path(arguments.runs)
     outcome = tune(tuning, root=root, jobs=arguments.jobs, stream=sys.stderr)

@@ -87,8 +87,8 @@ set: {seed: 3}
     assert problems(tmp_path, text) == [
         "1:1: error: spec: found nothing, expected text",
         "1:10: error: version: found 2, expected 1",
-        "2:7: error: name: found the text 'two words', expected letters, digits, '_', '.' and '-', "
-        "the first a letter or digit",
+        "2:7: error: name: found the text 'two words', expected at most 100 letters, digits, '_', '.' and '-', "
+        "the first a letter or digit, and not 'latest'",
         "4:11: error: axes.method: found the text 'scratch', expected a list of values",
         "  hint: write ['scratch']",
         "5:9: error: axes.seed: found 0 a second time, expected it once",

@@ -96,6 +96,7 @@ def test_a_tuned_spec_can_be_tuned_again_in_place(tmp_path: Path, calls: Calls) 
         (("--seeds", "0"), 2, "found seed 0 in --seeds, which is the spec's own"),
         (("--jobs", "0"), 2, "found --jobs 0, expected at least 1"),
         (("-o", "nowhere/a.yaml"), 2, "found no folder nowhere for --output"),
+        (("-o", "."), 2, "found the folder . for --output, expected a file"),
         (("--set", "method=talkin"), 1, "found the text 'talkin'"),
         (("--storage", "nosuch://x"), 1, "the storage 'nosuch://x' cannot be opened"),
     ],

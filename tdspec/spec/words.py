@@ -23,7 +23,9 @@ TYPE_WORDS = {
     "array": "a list",
 }
 PATTERN_WORDS = {
-    "^[A-Za-z0-9][A-Za-z0-9_.-]*$": "letters, digits, '_', '.' and '-', the first a letter or digit",
+    "^(?!latest$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$": (
+        "at most 100 letters, digits, '_', '.' and '-', the first a letter or digit, and not 'latest'"
+    ),
     "^[A-Za-z0-9]+(Backbone|VisionEncoder|TextEncoder)$": "a keras-hub class such as ViTBackbone",
     "^[A-Za-z0-9]+$": "letters and digits",
     "^[a-z][a-z0-9_]*$": "small letters, digits and '_', the first a letter",
