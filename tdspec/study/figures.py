@@ -1,7 +1,7 @@
 """The figure a student is judged by, as run folders have it.
 
 In: metrics by name. Out: which of them is the task's figure, and whether more of it is better.
-Leaves out: computing it (`graph/distiller.py`, whose names a test joins with these), so that reading a run needs no
+Leaves out: computing it (`graph/records.py`, whose names a test joins with these), so that reading a run needs no
 TensorFlow.
 """
 
