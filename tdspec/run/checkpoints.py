@@ -74,11 +74,6 @@ class Checkpoints:
         for old in self._epochs()[: -self._keep]:
             _remove(self._epoch_folder(old))
 
-    def last_epoch(self) -> int | None:
-        """The newest epoch that has a checkpoint, or None."""
-        epochs = self._epochs()
-        return epochs[-1] if epochs else None
-
     def restore_last(self) -> int | None:
         """Set all variables from the newest checkpoint that is whole.
 

@@ -31,9 +31,6 @@ class TensorBoardWriter(keras.callbacks.Callback, contextlib.AbstractContextMana
         self._folder = folder
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
 
-    def __enter__(self) -> TensorBoardWriter:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
