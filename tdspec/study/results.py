@@ -125,9 +125,7 @@ def read_results(folder: Path) -> Results:
     runs = tuple(_result(run, order, record, figure) for run, record in zip(plan["runs"], records, strict=True))
     axes = tuple(key for key in order if key != REPETITION)
     search = read_outcomes(folder) if plan["search"] else ()
-    # a plan of a former version has no averages
-    average = tuple(plan.get("average", ()))
-    return Results(plan["name"], axes, average, figure, tuple(plan["warnings"]), search, runs)
+    return Results(plan["name"], axes, tuple(plan["average"]), figure, tuple(plan["warnings"]), search, runs)
 
 
 def is_complete(folder: Path, run: StudyRun) -> bool:

@@ -30,7 +30,6 @@ WORKER, FIGURES, ERROR = "worker", "figures", "error"
 NUM_STARTUP_TRIALS = 5
 DIGITS = 4
 State = optuna.trial.TrialState
-ENDED = (State.COMPLETE, State.PRUNED, State.FAIL)
 LEAST_SECONDS_LOST = 3600.0
 TIMES_LONGEST_LOST = 10.0
 
