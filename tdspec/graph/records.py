@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tdspec.graph.across import REPLICAS
 from tdspec.graph.step import Batch
 from tdspec.graph.terms import Term
 
@@ -143,3 +144,9 @@ def num_replicas() -> int:
     """How many replicas there are, in the context of one or outside."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else int(context.num_replicas_in_sync)
+
+
+def num_examples(term: Term, sample_weight: Tensor) -> Tensor:
+    """How many examples of all replicas the mean of a term is over; a scalar above 0."""
+    counted = sample_weight if term.needs_label else ops.ones_like(sample_weight)
+    return ops.maximum(REPLICAS.sum(counted), keras.config.epsilon())
