@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-VALIDATION = "val_"
+from tdspec.spec.figures import VALIDATION
 
 
 class TensorBoardWriter(keras.callbacks.Callback, contextlib.AbstractContextManager["TensorBoardWriter"]):

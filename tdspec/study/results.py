@@ -15,7 +15,7 @@ from typing import Any
 from tdspec.errors import RunError
 from tdspec.run.run_dir import RunFolder, read_record, write_json
 from tdspec.run.teachers import COMPLETE
-from tdspec.study.figures import figure_in
+from tdspec.spec.figures import figure_in
 from tdspec.study.matrix import BASELINE, StudyRun, as_key, effective, leaks, method_of
 from tdspec.study.outcomes import Outcome, read_outcomes
 from tdspec.study.study_file import METHOD, REPETITION, VARIANTS, Study

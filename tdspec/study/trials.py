@@ -18,7 +18,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 
 from tdspec.errors import RunError
-from tdspec.study.figures import MORE_IS_BETTER
+from tdspec.spec.figures import MORE_IS_BETTER
 from tdspec.study.outcomes import TrialRecord
 from tdspec.study.quests import Quest
 from tdspec.study.space import Choices, Dimension
