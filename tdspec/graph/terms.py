@@ -14,6 +14,8 @@ from tdspec.graph.distances import Distance
 from tdspec.graph.plan_views import loss_key
 
 DISTANCES: dict[str, Distance] = {**distances.DISTANCES, **predictions.DISTANCES, **relations.DISTANCES}
+# Those that compare an example with the others of its batch.
+ACROSS_THE_BATCH = distances.ACROSS_THE_BATCH | predictions.ACROSS_THE_BATCH | relations.ACROSS_THE_BATCH
 FORMULAS: dict[str, str] = {**distances.FORMULAS, **predictions.FORMULAS, **relations.FORMULAS}
 
 STATES = ("student_low", "student_high")
