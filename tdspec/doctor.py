@@ -19,12 +19,13 @@ from tdspec.errors import GraphError
 from tdspec.fetching import presets_named
 from tdspec.graph.presets import preset_folder
 from tdspec.run.teachers import named_specs, trained_run
+from tdspec.serve.export import ONNX_PACKAGES
 from tdspec.spec.load import Document
 
 PACKAGES = ("tdspec", "keras", "keras-hub", "tensorflow", "tensorflow-datasets", "jsonschema", "pyyaml", "absl-py")
 
 # Modules that an export format needs beside the extra `train`.
-FORMAT_MODULES = {"saved_model": (), "litert": (), "onnx": ("tf2onnx", "onnxruntime")}
+FORMAT_MODULES = {"saved_model": (), "litert": (), "onnx": ONNX_PACKAGES}
 
 
 def lines_about_machine() -> Iterator[str]:

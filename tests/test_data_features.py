@@ -92,13 +92,3 @@ def test_columns_that_do_not_fit() -> None:
         read_examples(table, ImagePlanner(two, images, None, LARGE), np.array([0]), None, tokens={}, augment=(), seed=0)
     with pytest.raises(DataError, match=r"is wanted with the shape \(2, 2\), expected \(height, width, 1 or 3\)"):
         ImagePlanner([InputColumn("image", "image", shape=(2, 2))], images, None, LARGE).specs(1)
-    with pytest.raises(DataError, match="column 'a' of kind id has no size"):
-        read_examples(
-            table,
-            ImagePlanner([InputColumn("a", "id")], {}, None, LARGE),
-            np.array([0]),
-            None,
-            tokens={},
-            augment=(),
-            seed=0,
-        )

@@ -9,7 +9,6 @@ import pytest
 from data_support import table_of
 
 from tdspec.data.labels import TASK_LABELS, Labelled, Task, keep_labels, read_labels, unread_labels
-from tdspec.errors import DataError
 
 ROWS = {"train": np.array([0, 1]), "validation": np.array([2]), "test": np.array([3])}
 TABLE = table_of(kind=["b", "a", "b", "c"], real=[0.5, 1, 2, 3], flag=[0, 1, 1, 0], many=["0", "0|1", "", "2"])
@@ -37,17 +36,12 @@ def test_labels_of_every_task(task: Task, dtype: Any, expected: Any, names: Any)
     assert all(part.weights.tolist() == [1.0] * len(part.rows) for part in parts.values())
 
 
-def test_multilabel_needs_its_number_of_classes() -> None:
-    with pytest.raises(DataError, match="needs the number of classes"):
-        read_labels(TABLE, Task("many", "multilabel", None), ROWS)
-
-
 def train(labels: list[int]) -> Labelled:
     return Labelled(np.arange(len(labels)) * 10, np.array(labels, np.int32), np.ones(len(labels), np.float32))
 
 
 def test_labels_that_are_dropped_take_their_examples_along() -> None:
-    kept = keep_labels(train([2, 1, 1, 2, 1]), Task("y", "classification", 3), 1, "drop", 0)
+    kept = keep_labels(train([2, 1, 1, 2, 1]), 1, "drop", 0)
     assert kept.labels is not None
     assert sorted(kept.labels.tolist()) == [1, 2]
     assert kept.weights.tolist() == [1, 1]
@@ -56,7 +50,7 @@ def test_labels_that_are_dropped_take_their_examples_along() -> None:
 
 def test_labels_that_are_hidden_do_not_leak() -> None:
     before = train([2, 1, 1, 2, 1])
-    kept = keep_labels(before, Task("y", "classification", 3), 1, "keep", 0)
+    kept = keep_labels(before, 1, "keep", 0)
     assert kept.labels is not None and before.labels is not None
     assert kept.rows.tolist() == before.rows.tolist()
     assert kept.weights.sum() == 2
@@ -65,12 +59,7 @@ def test_labels_that_are_hidden_do_not_leak() -> None:
 
 def test_all_labels_stay() -> None:
     before = train([0, 1])
-    assert keep_labels(before, Task("y", "regression", None), "all", "drop", 0) is before
-
-
-def test_labels_per_class_needs_classes() -> None:
-    with pytest.raises(DataError, match="labels_per_class needs a task with one class an example, not regression"):
-        keep_labels(train([0, 1]), Task("y", "regression", None), 1, "drop", 0)
+    assert keep_labels(before, "all", "drop", 0) is before
 
 
 def test_labels_that_are_read_later() -> None:

@@ -39,8 +39,3 @@ def test_the_columns_of_an_npz_choose_its_splits(tmp_path: Path) -> None:
     assert found.own_splits == {"train": 3, "test": 2}
     with pytest.raises(DataError, match="do not fit together"):
         open_source("npz", None, str(tmp_path / "a.npz"), {"task.label": ["x"], "model input": ["z"]}, download=False)
-
-
-def test_a_path_is_needed() -> None:
-    with pytest.raises(DataError, match=r"data\.path is missing"):
-        open_source("csv", None, None, {}, download=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from keras import ops
 from text_support import text_spec, write_corpus, write_preset, write_spec
 
 import tdspec
-from tdspec.errors import GraphError
+from tdspec.errors import GraphError, SpecError
 
 Term = tdspec.Term
 
@@ -137,6 +138,20 @@ def test_weight_0_leaves_no_trace(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_one_clear_error(tmp_path: Path, own: Any, message: str) -> None:
     assert message in refusal(spec(tmp_path), own)
+
+
+def test_a_distance_that_reaches_the_batch_needs_one(tmp_path: Path) -> None:
+    """With a teacher and without; one that stays with its example does not."""
+
+    def centred(target: Any, prediction: Any, across: Any) -> Any:
+        return ops.mean(ops.abs(prediction - across.mean(prediction)), axis=-1)
+
+    own = term(target=("student_prediction",), prediction=("student_prediction",))
+    for method in ("logit", "scratch"):
+        path = spec(tmp_path, method, data={"source": "digits", "batch_size": 1})
+        with pytest.raises(SpecError, match="distance centred needs at least 2 examples in a batch"):
+            tdspec.plan(path, terms=[replace(own, distance="centred")], distances={"centred": centred})
+        tdspec.plan(path, terms=[own], distances={"gap": gap})
 
 
 def test_what_exists_is_named(tmp_path: Path) -> None:

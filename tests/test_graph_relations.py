@@ -11,9 +11,8 @@ import tensorflow as tf
 from graph_helpers import Array
 
 from tdspec.graph.across import Across
-from tdspec.graph.fit import ACROSS_THE_BATCH
 from tdspec.graph.projection import OrthogonalProjection
-from tdspec.graph.terms import DISTANCES
+from tdspec.graph.terms import ACROSS_THE_BATCH, DISTANCES
 
 RANDOM = np.random.default_rng(0)
 TARGET, PREDICTION = (RANDOM.normal(size=(6, 4, 5)) for _ in range(2))

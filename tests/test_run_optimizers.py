@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tdspec.errors import RunError
 from tdspec.run.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
 from tdspec.run.strategy import make_strategy
 
@@ -174,8 +173,3 @@ def test_cosine_ends_at_zero() -> None:
         optimizer.iterations.assign(step)
         rates.append(float(optimizer.learning_rate))
     np.testing.assert_allclose(rates, [0.1, 0.05, 0.0], atol=1e-7)
-
-
-def test_momentum_without_sgd_is_refused() -> None:
-    with pytest.raises(RunError, match=r"momentum is 0\.9 for adam"):
-        make_optimizer(**(PLAIN | {"type": "adam", "momentum": 0.9}))

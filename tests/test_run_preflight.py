@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from preflight_support import opened, options, printed, write
 from run_support import IMAGE, TABLE, TEACHER, write_spec
 
 from tdspec.errors import RunError
+from tdspec.graph.terms import Term
 from tdspec.run import preflight, run_dir
 from tdspec.run import train as training
 from tdspec.run.diagnostics import TermWatch
@@ -33,20 +35,30 @@ def _row(low: float, high: float, value: float = 1.0) -> dict[str, float]:
     return {"value": value, "weight": 1.0, "factor": 1.0, "gradient": low + high, "low": low, "high": high}
 
 
+def _warned(record: Mapping[str, Mapping[str, float]], balance: str) -> Sequence[str]:
+    terms = [Term(name, 1.0, "l2", ("label",), ("student_prediction",)) for name in record]
+    return warnings_of(terms, record, balance)
+
+
 def test_warnings() -> None:
-    assert warnings_of({"task": _row(0.5, 0.4), "feature": _row(0.5, 0.6)}, "none") == []
-    found = warnings_of({"task": _row(0.004, 0.001), "feature": _row(0.996, 0.999)}, "none")
+    assert _warned({"task": _row(0.5, 0.4), "feature": _row(0.5, 0.6)}, "none") == []
+    found = _warned({"task": _row(0.004, 0.001), "feature": _row(0.996, 0.999)}, "none")
     assert found == [
         "warning: 'task' is drowned: 0.4% of the gradient in the student's layers; raise losses.task, or write "
         "losses.balance: auto",
         "warning: 'feature' drowns the others: 100% of the gradient in a part of the student; lower losses.feature, "
         "or write losses.balance: auto",
     ]
-    assert "balance" not in warnings_of({"task": _row(0.97, 0.5), "feature": _row(0.03, 0.5)}, "auto")[0]
+    assert "balance" not in _warned({"task": _row(0.97, 0.5), "feature": _row(0.03, 0.5)}, "auto")[0]
     # A part without trained variables says nothing; a batch without labels does not kill the task.
-    assert warnings_of({"task": _row(0.5, 0.0), "feature": _row(0.5, 0.0)}, "none") == []
-    found = warnings_of({"task": _row(0, 0, 0), "logit": _row(0, 0), "feature": _row(0.5, 0.5)}, "none")
+    assert _warned({"task": _row(0.5, 0.0), "feature": _row(0.5, 0.0)}, "none") == []
+    found = _warned({"task": _row(0, 0, 0), "logit": _row(0, 0), "feature": _row(0.5, 0.5)}, "none")
     assert found == ["warning: the term 'logit' has no gradient on the first batches; it may be dead"]
+    # A user's own term has no key in the spec; of several teachers, the terms share one.
+    own = Term("own", 1.0, "l2", ("label",), ("student_prediction",))
+    assert "raise its weight," in warnings_of([own], {"own": _row(0.004, 0.001)}, "none")[0]
+    shared = Term("feature_big", 1.0, "l2", ("big_message",), ("student_message",), teacher="big")
+    assert "lower losses.feature," in warnings_of([shared], {"feature_big": _row(0.97, 0.5)}, "none")[0]
 
 
 def test_the_table_is_printed_and_recorded(good_teacher: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tdspec.errors import ExportError
-from tdspec.serve.student_file import check_alone, probes, save_student, stored_sizes
+from tdspec.graph.stored_weights import stored_sizes
+from tdspec.serve.student_file import check_alone, probes, save_student
 
 
 def small_student() -> keras.Model:

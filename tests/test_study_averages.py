@@ -17,7 +17,6 @@ from test_study_searching import SPACE, searched
 from test_study_searching import calls as calls  # a fixture
 
 from tdspec.errors import SpecError, UsageError
-from tdspec.run import run_dir
 from tdspec.study.beside import beside
 from tdspec.study.matrix import StudyRun, in_words
 from tdspec.study.quests import plan_quests
@@ -163,11 +162,6 @@ def test_a_study_without_averages_has_one_table(tmp_path: Path) -> None:
     planned(folder, write_study(tmp_path, "axes: {method: [scratch, talking], seed: [0, 1]}\n"))
     table = tabulate(read_results(folder))
     assert (table.average, table.by_value) == ((), None)
-    # the plan of a former version
-    plan = json.loads((folder / "study.json").read_text("utf-8"))
-    del plan["average"]
-    run_dir.write_json(folder / "study.json", plan)
-    assert read_results(folder).average == ()
 
 
 @pytest.mark.parametrize("key", ["seed", "method", "variants", "data.where.lable", "train.epochs"])

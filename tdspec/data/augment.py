@@ -1,7 +1,7 @@
 """Random changes of training images, each a pure function of the seed, the epoch and the example.
 
 In: uint8 images and, for each example, whether it is mirrored and how far it is shifted. Out: uint8 images, same shape.
-Leaves out: when they are drawn and applied (`pipeline.py`). Pixels that a shift uncovers are 0.
+Leaves out: when they are drawn and applied (`split.py`). Pixels that a shift uncovers are 0.
 """
 
 from __future__ import annotations

@@ -174,6 +174,5 @@ def _fixed(shape: tuple[int | None, ...]) -> Size | None:
 
 
 def _size(column: InputColumn) -> int:
-    if column.size is None:
-        raise DataError(f"column '{column.name}' of kind {column.kind} has no size", "write its size")
+    assert column.size is not None
     return column.size

@@ -15,7 +15,6 @@ import numpy as np
 from tdspec.data import values
 from tdspec.data.filters import labelled
 from tdspec.data.table import Array, Table
-from tdspec.errors import DataError
 
 ClassNames = tuple[str, ...] | None
 
@@ -51,8 +50,7 @@ def _regression(table: Table, task: Task, rows: Array) -> tuple[Array, ClassName
 
 
 def _multilabel(table: Table, task: Task, rows: Array) -> tuple[Array, ClassNames]:
-    if task.num_classes is None:
-        raise DataError("a multilabel task needs the number of classes", "write task.num_classes")
+    assert task.num_classes is not None
     return values.many_hot(table, task.label, rows, task.num_classes)
 
 
@@ -88,22 +86,18 @@ def unread_labels(rows: Mapping[str, Array]) -> dict[str, Labelled]:
     return {part: Labelled(found, None, np.ones(len(found), np.float32)) for part, found in rows.items()}
 
 
-def keep_labels(
-    train: Labelled, task: Task, labels_per_class: int | Literal["all"], unlabeled: str, seed: int
-) -> Labelled:
+def keep_labels(train: Labelled, labels_per_class: int | Literal["all"], unlabeled: str, seed: int) -> Labelled:
     """Take labels from training examples.
 
     Args:
-        train: the training part.
-        task: must have classes where labels_per_class is a number.
+        train: the training part; of a classification, and read already, where labels_per_class is a number.
         labels_per_class: how many examples of each class keep their label, or "all".
         unlabeled: "drop" leaves the others out, "keep" gives them label 0 and weight 0.
         seed: of the draw.
     """
     if labels_per_class == "all":
         return train
-    if task.type not in ("classification", "binary") or train.labels is None:
-        raise DataError(f"labels_per_class needs a task with one class an example, not {task.type}")
+    assert train.labels is not None
     keep = labelled(train.labels, labels_per_class, seed)
     if unlabeled == "drop":
         return Labelled(train.rows[keep], train.labels[keep], train.weights[keep])

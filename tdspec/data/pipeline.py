@@ -98,7 +98,7 @@ def open_splits(
     table = opened.read(used, [] if late else list(dict.fromkeys([label, *others])))
     rows = _filtered(_rows(opened, used, table, splits, seed), table, where)
     parts, class_names = (unread_labels(rows), _declared(opened, label)) if late else read_labels(table, task, rows)
-    parts["train"] = keep_labels(parts["train"], task, labels_per_class, unlabeled, seed)
+    parts["train"] = keep_labels(parts["train"], labels_per_class, unlabeled, seed)
     shown = np.unique(np.concatenate([part.rows for part in parts.values()]))
     tokens = _tokens(opened, used, table, columns, shown)
     record_label = label if late else None

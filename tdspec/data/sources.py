@@ -13,15 +13,13 @@ from tdspec.data.download import fetch
 from tdspec.data.folder_source import open_folder
 from tdspec.data.table import Source, check_columns
 from tdspec.data.tfds_source import open_tfds
-from tdspec.errors import DataError
 
 Opener = Callable[[str | None, str | None], Source]
 
 
 def _at(open_path: Callable[[str], Source]) -> Opener:
     def open_named(name: str | None, path: str | None) -> Source:
-        if path is None:
-            raise DataError("data.path is missing, expected a file or folder")
+        assert path is not None
         return open_path(path)
 
     return open_named

@@ -17,7 +17,7 @@ import keras
 from tdspec.graph.cached import KEPT, read_inputs, stand_ins, states_model
 from tdspec.graph.codecs import Codec
 from tdspec.graph.distiller import Distiller, TeacherParts
-from tdspec.graph.fit import padding_mask, require_fit
+from tdspec.graph.fit import padding_mask, require_batch, require_fit
 from tdspec.graph.methods import Conversation, Side, in_company, unfold
 from tdspec.graph.models import set_synchronized
 from tdspec.graph.objective import terms_of
@@ -26,7 +26,7 @@ from tdspec.graph.padding import told_padding
 from tdspec.graph.projection import OrthogonalProjection
 from tdspec.graph.sides import CutModel, Describe, cut_model, num_classes_of, whole_model
 from tdspec.graph.speakers import Codecs, codecs_of
-from tdspec.graph.terms import DISTANCES, Term
+from tdspec.graph.terms import ACROSS_THE_BATCH, DISTANCES, Term
 from tdspec.graph.walk import numbered_anew
 from tdspec.spec.checks import CONTROL_METHODS, TALKING_METHODS
 from tdspec.spec.load import Document
@@ -131,6 +131,7 @@ def build(
 @numbered_anew()
 def _build(document: Document, describe: Describe, own: Own, cache: TeacherCache | None) -> Compiled:
     terms = (*terms_of(document.spec), *own.terms)
+    require_batch(document, terms, ACROSS_THE_BATCH | own.across)
     student, teachers = _models(document, describe, terms)
     num_classes = num_classes_of(document, describe(document))
     inputs = _joint_inputs(document, student, teachers)

@@ -190,7 +190,7 @@ def split(model: keras.Model, low: CutPoint, high: CutPoint, *, prefix: str) -> 
     Args:
         model: an opened functional model with a mapping of named inputs.
         low, high: two of its clean cuts; low does not come after high.
-        prefix: "teacher" or "student", for the names of the parts.
+        prefix: "student", "teacher" or a teacher's own name, for the names of the parts.
 
     Raises:
         GraphError: low comes after high.

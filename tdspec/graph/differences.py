@@ -2,7 +2,7 @@
 
 In: two plans as plain data, or two resolved specs as plain data. Out: sentences, most telling first; none where
 nothing changed.
-Leaves out: reading the files and printing (`cli.py`).
+Leaves out: reading the files and printing (`commands.py`).
 """
 
 from __future__ import annotations

@@ -200,6 +200,7 @@ DISTANCES: dict[str, Distance] = {
     "kl": kl,
     "standardized_l2": standardized_l2,
 }
+ACROSS_THE_BATCH = frozenset(("relative_l2", "standardized_l2"))  # those that ask `across` for the other examples
 
 FORMULAS: dict[str, str] = {
     "l2": "mean over examples, positions and features of (target - prediction)^2",

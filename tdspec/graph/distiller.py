@@ -22,7 +22,7 @@ from tdspec.graph.codecs import Codec
 from tdspec.graph.cuts import Segments
 from tdspec.graph.distances import Distance
 from tdspec.graph.predictions import TASK_LOSSES
-from tdspec.graph.records import Records, num_replicas
+from tdspec.graph.records import Records, num_examples, num_replicas
 from tdspec.graph.step import Batch, Forward, Step, Xla, part_of
 from tdspec.graph.terms import DISTANCES, NOTHING, Schedule, Term
 
@@ -211,13 +211,10 @@ class Distiller(keras.Model):
 
         The optimizer adds gradients up over replicas, so each term is divided by what all replicas hold.
         """
-        one = ops.ones_like(sample_weight)
-        shares = []
-        for term in self.terms:
-            count = REPLICAS.sum(sample_weight if term.needs_label else one)
-            shares.append(
-                self._weight(term, scales) * ops.sum(values[term.name]) / ops.maximum(count, keras.config.epsilon())
-            )
+        shares = [
+            self._weight(term, scales) * ops.sum(values[term.name]) / num_examples(term, sample_weight)
+            for term in self.terms
+        ]
         # exp(-s) is in the weight; + s is there once, not once a replica
         shares += [scale / num_replicas() for scale in scales.values()]
         return sum(shares)

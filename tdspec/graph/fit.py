@@ -6,7 +6,7 @@ place of the key that decides. Leaves out: what one model alone is refused for (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import keras
 
@@ -18,8 +18,21 @@ from tdspec.graph.terms import Term
 from tdspec.spec.checks import CUT_METHODS, LOGIT_TERMS, MESSAGE_METHODS
 from tdspec.spec.load import Document
 
-# Distances that compare an example with the others of its batch.
-ACROSS_THE_BATCH = ("relative_l2", "standardized_l2", "dist", "relational", "manifold")
+
+def require_batch(document: Document, terms: tuple[Term, ...], across: Collection[str]) -> None:
+    """Refuse batches of one example where a term compares it with others.
+
+    Args:
+        document: the spec.
+        terms: of the spec, and a user's own.
+        across: the distances that do.
+
+    Raises:
+        SpecError: names the first such distance.
+    """
+    found = [term.distance for term in terms if term.distance in across]
+    if found and document.spec.data.batch_size < 2:
+        raise document.error("data.batch_size", f"distance {found[0]} needs at least 2 examples in a batch")
 
 
 def require_fit(document: Document, terms: tuple[Term, ...], teacher: CutModel, student: CutModel) -> None:
@@ -33,9 +46,6 @@ def require_fit(document: Document, terms: tuple[Term, ...], teacher: CutModel, 
     Raises:
         SpecError: says what differs.
     """
-    across = [term.distance for term in terms if term.distance in ACROSS_THE_BATCH]
-    if across and document.spec.data.batch_size < 2:
-        raise document.error("data.batch_size", f"distance {across[0]} needs at least 2 examples in a batch")
     check_texts(document, student.whole, teacher.whole)
     if any(term.name == "attention" for term in terms):
         _require_positions(document, student)

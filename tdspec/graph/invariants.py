@@ -104,7 +104,7 @@ def _check_terms(compiled: Compiled, features: Tensors) -> None:
     _check_teachers(compiled, tensors, tape)
     reached: set[int] = set()
     for term in distiller.terms:
-        key, mean = f"losses.{_word(term.name, term.teacher)}", means[term.name]
+        key, mean = f"losses.{term.key}", means[term.name]
         if not np.isfinite(mean):
             raise document.error(key, f"the term is {float(mean)} on random weights and inputs", "please report this")
         found = _reached(tape, mean, trained)
@@ -140,8 +140,3 @@ def _reached(tape: tf.GradientTape, tensor: Any, variables: Sequence[keras.Varia
     """Ids of the variables that a gradient of a tensor flows to."""
     gradients = tape.gradient(tensor, [variable.value for variable in variables])
     return {id(variable) for variable, found in zip(variables, gradients, strict=True) if found is not None}
-
-
-def _word(term: str, teacher: str) -> str:
-    """The key of a term's loss."""
-    return term.removesuffix(f"_{teacher}") if teacher else term

@@ -263,4 +263,7 @@ def set_synchronized(model: keras.Model, synchronized: bool) -> None:
 
 def units_of(task_type: str, num_classes: int | None) -> int:
     """Width of the prediction of a task."""
-    return {"classification": num_classes, "multilabel": num_classes}.get(task_type, 1) or 1
+    if task_type in ("regression", "binary"):
+        return 1
+    assert num_classes is not None
+    return num_classes

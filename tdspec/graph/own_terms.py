@@ -26,11 +26,12 @@ from tdspec.graph.distances import Distance
 from tdspec.graph.methods import Conversation, Side
 from tdspec.graph.terms import DISTANCES, NOTHING, Term
 from tdspec.spec.checks import TERMS
+from tdspec.spec.figures import MORE_IS_BETTER
 from tdspec.spec.words import one_of, similar
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 # What is logged under a name of its own: the terms of all methods, the objective, the figures of tasks.
-TAKEN = frozenset(("loss", "accuracy", "rmse", *(name for names in TERMS.values() for name in names)))
+TAKEN = frozenset(("loss", *MORE_IS_BETTER, *(name for names in TERMS.values() for name in names)))
 STATE_WORDS = ("low", "high")
 CONSTANT_TENSORS = frozenset(
     ("label", "teacher_low", "teacher_high", "teacher_prediction", "teacher_low_placed", "teacher_high_placed")
@@ -46,14 +47,16 @@ class Own:
         terms: those with a weight.
         distances: by name, each called as the distances of `terms.DISTANCES` are.
         formulas: the first line of what each distance says of itself.
+        across: the distances that reach the other examples of a batch.
     """
 
     terms: tuple[Term, ...]
     distances: Mapping[str, Distance]
     formulas: Mapping[str, str]
+    across: frozenset[str]
 
 
-NONE = Own((), {}, {})
+NONE = Own((), {}, {}, frozenset())
 
 
 def own_terms(terms: Sequence[Term], distances: Mapping[str, Callable[..., Any]]) -> Own:
@@ -78,7 +81,8 @@ def own_terms(terms: Sequence[Term], distances: Mapping[str, Callable[..., Any]]
             raise GraphError(f"two terms are called '{term.name}', expected a name of its own for each")
     formulas = {name: (inspect.getdoc(function) or name).splitlines()[0] for name, function in distances.items()}
     adapted = {name: _adapted(function) for name, function in distances.items()}
-    return Own(tuple(term for term in terms if term.weight), adapted, formulas)
+    across = frozenset(name for name, function in distances.items() if _takes_across(function))
+    return Own(tuple(term for term in terms if term.weight), adapted, formulas, across)
 
 
 def _check(term: Term, distances: Sequence[str]) -> None:
@@ -100,9 +104,13 @@ def _check(term: Term, distances: Sequence[str]) -> None:
         raise GraphError(f"term '{term.name}' has {counts[0]} targets, expected as many of all it names, pair by pair")
 
 
+def _takes_across(function: Callable[..., Any]) -> bool:
+    return "across" in inspect.signature(function).parameters
+
+
 def _adapted(function: Callable[..., Any]) -> Distance:
     """A user's distance, called as those of tdspec are."""
-    takes_across = "across" in inspect.signature(function).parameters
+    takes_across = _takes_across(function)
 
     @wraps(function)
     def distance(target: Any, prediction: Any, *, across: Across = ALONE, **given: Any) -> Any:

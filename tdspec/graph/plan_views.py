@@ -35,9 +35,14 @@ def with_one_teacher(plan: Plan) -> dict[str, Any]:
     }
 
 
+def loss_key(name: str, teacher: str) -> str:
+    """A term's key in the spec's `losses`, which the terms of several teachers share; `teacher` "": there is one."""
+    return name.removesuffix(f"_{teacher}") if teacher else name
+
+
 def key_of(term: Mapping[str, Any]) -> str:
-    """A term's key in the spec's `losses`, which the terms of several teachers share."""
-    return str(term["name"]).removesuffix(f"_{term['teacher']}") if "teacher" in term else str(term["name"])
+    """The `loss_key` of a plan's term."""
+    return loss_key(term["name"], term["teacher"]) if "teacher" in term else str(term["name"])
 
 
 def plans_apart(plan: Plan) -> list[dict[str, Any]]:

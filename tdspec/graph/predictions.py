@@ -118,6 +118,7 @@ def squared_error(target: Tensor, prediction: Tensor, *, across: Across = ALONE)
 
 
 DISTANCES: dict[str, Distance] = {"binary_kl": binary_kl, "dist": dist, "nkd": nkd}
+ACROSS_THE_BATCH = frozenset(("dist",))
 
 TASK_LOSSES: dict[str, tuple[str, Distance]] = {
     "classification": ("cross_entropy", cross_entropy),

@@ -56,9 +56,7 @@ def fetch_preset(preset: str) -> Path:
     Raises:
         GraphError: the name is unknown, or the download fails.
     """
-    if Path(preset).is_dir():
-        return preset_folder(preset)
-    if preset not in keras_hub.models.Backbone.presets:
+    if Path(preset).is_dir() or preset not in keras_hub.models.Backbone.presets:
         return preset_folder(preset)
     try:
         return Path(kagglehub.model_download(_handle(preset)))

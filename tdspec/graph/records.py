@@ -7,36 +7,27 @@ Leaves out: computing the values (`distiller.py`), writing them down (`run/`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from tdspec.graph.across import REPLICAS
 from tdspec.graph.step import Batch
 from tdspec.graph.terms import Term
+from tdspec.spec.figures import FIGURES, MORE_IS_BETTER
 
 Tensor = Any
 
 
-def _accuracy() -> keras.metrics.Metric:
-    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-
-
-def _binary_accuracy() -> keras.metrics.Metric:
-    return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
-
-
-def _rmse() -> keras.metrics.Metric:
-    return keras.metrics.RootMeanSquaredError(name="rmse")
-
-
-# The figure a task is judged by, and whether more is better.
-TASK_METRICS: dict[str, tuple[Callable[[], keras.metrics.Metric], bool]] = {
-    "classification": (_accuracy, True),
-    "regression": (_rmse, False),
-    "binary": (_binary_accuracy, True),
-    "multilabel": (_binary_accuracy, True),
+# What computes the figure of each task.
+TASK_METRICS: dict[str, Callable[..., keras.metrics.Metric]] = {
+    "classification": keras.metrics.SparseCategoricalAccuracy,
+    "regression": keras.metrics.RootMeanSquaredError,
+    "binary": partial(keras.metrics.BinaryAccuracy, threshold=0.0),
+    "multilabel": partial(keras.metrics.BinaryAccuracy, threshold=0.0),
 }
 
 
@@ -98,8 +89,8 @@ class Records:
         self._names = ("loss", *(term.name for term in terms))
         self._sums = Sums(tuple(dict.fromkeys((*self._names, "task"))))
         self._means = {name: Mean(self._sums, name) for name in self._sums.names}
-        make_metric, self.more_is_better = TASK_METRICS[task_type]
-        self.task_metric = make_metric()
+        figure = FIGURES[task_type]
+        self.task_metric, self.more_is_better = TASK_METRICS[task_type](name=figure), MORE_IS_BETTER[figure]
 
     @property
     def all(self) -> list[keras.metrics.Metric]:
@@ -143,3 +134,9 @@ def num_replicas() -> int:
     """How many replicas there are, in the context of one or outside."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else int(context.num_replicas_in_sync)
+
+
+def num_examples(term: Term, sample_weight: Tensor) -> Tensor:
+    """How many examples of all replicas the mean of a term is over; a scalar above 0."""
+    counted = sample_weight if term.needs_label else ops.ones_like(sample_weight)
+    return ops.maximum(REPLICAS.sum(counted), keras.config.epsilon())

@@ -120,6 +120,7 @@ def manifold(
 
 
 DISTANCES: dict[str, Distance] = {"relational": relational, "attention": attention, "manifold": manifold}
+ACROSS_THE_BATCH = frozenset(("relational", "manifold"))
 
 FORMULAS: dict[str, str] = {
     "relational": "mean over examples of distances mean over others of huber(|t_i - t_j| / mean - |p_i - p_j| / mean) "

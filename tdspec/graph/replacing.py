@@ -1,7 +1,7 @@
 """A function of a library replaced for a while, where it offers no other place to say what is wanted.
 
 In: what has the function, its public name, another function. Out: a context.
-Leaves out: why; each caller says that (`draws.py`, `repeats.py`, `resizing.py`).
+Leaves out: why; each caller says that.
 """
 
 from __future__ import annotations

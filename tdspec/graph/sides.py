@@ -154,8 +154,10 @@ def _with_map(document: Document, teacher: WholeModel, facts: SourceFacts) -> Wh
     groups = None if document.spec.teacher is None else document.spec.teacher.class_map
     if groups is None:
         return teacher
+    num_classes = num_classes_of(document, facts)
+    assert num_classes is not None  # a class map is for a classification alone
     with placed(document, "teacher.class_map"):
-        return with_classes(teacher, groups, num_classes_of(document, facts) or 0)
+        return with_classes(teacher, groups, num_classes)
 
 
 def _require_units(document: Document, whole: WholeModel, facts: SourceFacts) -> None:

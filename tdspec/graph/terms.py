@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 
 from tdspec.graph import distances, predictions, relations
 from tdspec.graph.distances import Distance
+from tdspec.graph.plan_views import loss_key
 
 DISTANCES: dict[str, Distance] = {**distances.DISTANCES, **predictions.DISTANCES, **relations.DISTANCES}
+# Those that compare an example with the others of its batch.
+ACROSS_THE_BATCH = distances.ACROSS_THE_BATCH | predictions.ACROSS_THE_BATCH | relations.ACROSS_THE_BATCH
 FORMULAS: dict[str, str] = {**distances.FORMULAS, **predictions.FORMULAS, **relations.FORMULAS}
 
 STATES = ("student_low", "student_high")
@@ -62,7 +65,7 @@ class Term:
     @property
     def key(self) -> str:
         """Its key in the spec's `losses`, which the terms of several teachers share."""
-        return self.name.removesuffix(f"_{self.teacher}") if self.teacher else self.name
+        return loss_key(self.name, self.teacher)
 
     @property
     def needs_label(self) -> bool:

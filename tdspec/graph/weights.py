@@ -14,7 +14,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import keras_hub
 import numpy as np
@@ -23,11 +22,11 @@ from safetensors import SafetensorError
 from tdspec.errors import WeightsError
 from tdspec.graph.presets import fetch_preset
 from tdspec.graph.reasons import first_sentence
+from tdspec.graph.stored_weights import stored_sizes
 from tdspec.spec import model as spec_model
 
 # What Keras, h5py and safetensors raise for files that are missing, cut short, or of another model.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, SafetensorError)
-WEIGHTS_MEMBER = "model.weights.h5"
 
 
 def load_weights(model: keras.Model, backbone: spec_model.Backbone) -> None:
@@ -114,7 +113,7 @@ def from_file(model: keras.Model, file: str) -> None:
             # Keras warns of parts that it skips, which are refused below.
             warnings.simplefilter("ignore", UserWarning)
             model.load_weights(path)
-        stored = _num_stored(path)
+        stored = sum(stored_sizes(path).values())
     except UNREADABLE as error:
         message = f"the weights in '{path.name}' do not fit the model or cannot be read: {first_sentence(error)}"
         raise WeightsError(message, hint) from error
@@ -122,23 +121,6 @@ def from_file(model: keras.Model, file: str) -> None:
     # Keras loads a deeper model's file without a word, as far as it goes.
     if stored != wanted:
         raise WeightsError(f"'{path.name}' holds {stored:,} weights, the model has {wanted:,}", hint)
-
-
-def _num_stored(path: Path) -> int:
-    """How many values of weights a file holds; an optimizer's do not count."""
-    sizes: list[int] = []
-
-    def note(name: str, node: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(node, h5py.Dataset) and not name.startswith("optimizer/"):
-            sizes.append(node.size)
-
-    if path.name.endswith(".h5"):
-        with h5py.File(path) as file:
-            file.visititems(note)
-    else:
-        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS_MEMBER) as member, h5py.File(member) as file:
-            file.visititems(note)
-    return sum(sizes)
 
 
 def _copy(source: keras.Model, target: keras.Model, what: str) -> None:

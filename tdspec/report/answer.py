@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from tdspec.report.reading import Facts
-from tdspec.study.figures import MORE_IS_BETTER, signed_gain
+from tdspec.spec.figures import MORE_IS_BETTER, signed_gain
 
 SPLITS = ("validation", "test")
 ONE_SEED = (

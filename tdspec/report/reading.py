@@ -14,9 +14,9 @@ from typing import Any
 
 from tdspec.errors import RunError, SpecError
 from tdspec.run.run_dir import RunFolder, is_in_use, read_metrics, read_record
+from tdspec.spec.figures import figure_in
 from tdspec.spec.reader import read_file
 from tdspec.spec.source import plain_data
-from tdspec.study.figures import figure_in
 
 Row = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tdspec.report import html
 from tdspec.report.plots import Dots, dots
-from tdspec.study.figures import MORE_IS_BETTER
+from tdspec.spec.figures import MORE_IS_BETTER
 from tdspec.study.outcomes import Outcome, TrialRecord, in_one_sentence
 
 

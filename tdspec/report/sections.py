@@ -15,7 +15,7 @@ from tdspec.report import html
 from tdspec.report.answer import SPLITS, answer
 from tdspec.report.plots import ACCENT, MUTED, SECOND, Series, curves
 from tdspec.report.reading import Facts, Row
-from tdspec.study.figures import MORE_IS_BETTER, VALIDATION
+from tdspec.spec.figures import MORE_IS_BETTER, VALIDATION
 
 NO_EPOCH = "No epoch has ended yet."
 NO_PLAN = "The graph was not built: there is no plan.json."

@@ -9,7 +9,6 @@ Leaves out: which epoch is the best (the caller knows), and several processes th
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ import tensorflow as tf
 from absl import logging
 
 from tdspec.errors import RunError
-from tdspec.run.run_dir import flush_folder
+from tdspec.run.run_dir import flush_entry
 
 PREFIX = "state"
 BEST = "best"
@@ -73,11 +72,6 @@ class Checkpoints:
         _publish(temporary, final)
         for old in self._epochs()[: -self._keep]:
             _remove(self._epoch_folder(old))
-
-    def last_epoch(self) -> int | None:
-        """The newest epoch that has a checkpoint, or None."""
-        epochs = self._epochs()
-        return epochs[-1] if epochs else None
 
     def restore_last(self) -> int | None:
         """Set all variables from the newest checkpoint that is whole.
@@ -172,14 +166,13 @@ def _temporary_folder(final: Path) -> Path:
 def _publish(temporary: Path, final: Path) -> None:
     """Give a finished folder its name, in place of what has it now."""
     for path in temporary.iterdir():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-    flush_folder(temporary)
+        flush_entry(path)
+    flush_entry(temporary)
     replaced = final.with_name(REPLACED + final.name)
     if final.exists():
         final.rename(replaced)
     temporary.rename(final)
-    flush_folder(final.parent)
+    flush_entry(final.parent)
     if replaced.exists():
         shutil.rmtree(replaced)
 

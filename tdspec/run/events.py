@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-VALIDATION = "val_"
+from tdspec.spec.figures import VALIDATION
 
 
 class TensorBoardWriter(keras.callbacks.Callback, contextlib.AbstractContextManager["TensorBoardWriter"]):
@@ -30,9 +30,6 @@ class TensorBoardWriter(keras.callbacks.Callback, contextlib.AbstractContextMana
         super().__init__()
         self._folder = folder
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
-
-    def __enter__(self) -> TensorBoardWriter:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -19,7 +19,7 @@ from keras import ops
 
 from tdspec.graph.across import sum_over_replicas
 from tdspec.graph.distiller import Distiller
-from tdspec.graph.terms import Term
+from tdspec.graph.records import num_examples
 
 # A term that hardly pulls at all is not made the loudest.
 LARGEST_FACTOR = 1e6
@@ -87,7 +87,11 @@ class PullMeter:
             with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
                 tensors = distiller(features, training=True)
                 values = distiller.term_values(tensors, label, sample_weight)
-                means = {term.name: _share(term, values[term.name], sample_weight) for term in distiller.terms}
+                # This replica's part of each mean.
+                means = {
+                    term.name: ops.sum(values[term.name]) / num_examples(term, sample_weight)
+                    for term in distiller.terms
+                }
             rows = []
             for name in self.names:
                 gradients = tape.gradient(means[name], [variable.value for variable in trained])
@@ -122,12 +126,6 @@ def _square(gradient: Any) -> tf.Tensor:
     """The squared norm of a gradient, of which each replica has a part; embeddings have sparse ones."""
     whole = sum_over_replicas(tf.convert_to_tensor(gradient)[None])
     return tf.reduce_sum(tf.square(tf.cast(whole, tf.float32)))
-
-
-def _share(term: Term, value: tf.Tensor, sample_weight: tf.Tensor) -> tf.Tensor:
-    """This replica's part of a term's mean over the examples of all replicas."""
-    count = sum_over_replicas(sample_weight if term.needs_label else ops.ones_like(sample_weight))
-    return ops.sum(value) / ops.maximum(count, keras.config.epsilon())
 
 
 def mean_pull(pulls: Sequence[Mapping[str, Pull]]) -> dict[str, Pull]:

@@ -21,7 +21,6 @@ import tensorflow as tf
 
 from tdspec.errors import DataError, RunError
 from tdspec.run.signals import postponed_signals
-from tdspec.run.signals import stop_on_signals as stop_on_signals
 from tdspec.run.team import team_of
 
 SECONDS_PER_CALL = 0.5

@@ -12,7 +12,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tdspec.errors import RunError
 from tdspec.graph.records import num_replicas
 
 
@@ -148,21 +147,16 @@ def make_optimizer(
         type: a key of `OPTIMIZERS`.
         learning_rate: the first learning rate.
         weight_decay: decoupled weight decay; 0: none.
-        momentum: of sgd; 0: none.
+        momentum: of sgd, which alone has one; 0: none.
         global_clipnorm: largest norm of the whole gradient; 0: no limit.
         schedule: a key of `SCHEDULES`.
         total_steps: steps of the whole run, over which the schedule stretches.
         jit: whether XLA compiles the update.
-
-    Raises:
-        RunError: momentum for an optimizer that has none.
     """
     # Without a name, Keras counts the optimizers of the process, and a checkpoint's names would depend on the count.
     arguments: dict[str, Any] = {"name": type, "learning_rate": SCHEDULES[schedule](learning_rate, total_steps)}
     if type == "sgd":
         arguments["momentum"] = momentum
-    elif momentum:
-        raise RunError(f"momentum is {momentum} for {type}, expected 0", "write `type: sgd`, or leave momentum out")
     # Keras's AdamW has a decay of its own unless told otherwise, and refuses None.
     if weight_decay or type == "adamw":
         arguments["weight_decay"] = weight_decay

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tdspec.data.pipeline import LoadedSplits
 from tdspec.errors import RunError
 from tdspec.graph.compiler import Compiled
+from tdspec.graph.terms import Term
 from tdspec.graph.weights import weights_sha256
 from tdspec.run import run_dir
 from tdspec.run.gradients import (
@@ -114,12 +115,12 @@ def check_terms(
     for pull in pulls:
         _refuse_broken(pull)
     mean = mean_pull(pulls)
-    _refuse_loose(meter, mean)
+    _refuse_loose(meter, distiller.terms)
     if spec.losses.balance == "auto":
         set_term_factors(distiller, balancing_factors(mean))
     record = _as_record(mean, compiled)
     run_dir.update_record(folder, preflight={"terms": record})
-    print("\n".join([*_table(record), *warnings_of(record, spec.losses.balance)]), file=stream)
+    print("\n".join([*_table(record), *warnings_of(distiller.terms, record, spec.losses.balance)]), file=stream)
     return meter, batches[0]
 
 
@@ -151,12 +152,12 @@ def _refuse_broken(pulls: Mapping[str, Pull]) -> None:
             )
 
 
-def _refuse_loose(meter: PullMeter, pulls: Mapping[str, Pull]) -> None:
-    for name in pulls:
-        if not meter.is_connected(name):
+def _refuse_loose(meter: PullMeter, terms: Sequence[Term]) -> None:
+    for term in terms:
+        if not meter.is_connected(term.name):
             raise RunError(
-                f"the term '{name}' has no gradient: nothing that is trained leads to it",
-                f"write losses.{_key(name)}: 0, or let its gradient through",
+                f"the term '{term.name}' has no gradient: nothing that is trained leads to it",
+                f"write {_weight_key(term)}: 0, or let its gradient through",
             )
 
 
@@ -187,15 +188,16 @@ def _table(record: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
         yield f"  {name:<{width}}  {weight:>9.4g}  {row['value']:>9.4g}  {cells}"
 
 
-def _key(term: str) -> str:
-    """A term's key in `losses`; with several teachers, each has one such term, and `interaction_big` is one of them."""
-    return next(key for key in Losses.__dataclass_fields__ if term == key or term.startswith(f"{key}_"))
+def _weight_key(term: Term) -> str:
+    """Where a term's weight is written; that of a user's own term is in Python."""
+    return f"losses.{term.key}" if term.key in Losses.__dataclass_fields__ else "its weight"
 
 
-def warnings_of(record: Mapping[str, Mapping[str, float]], balance: str) -> Sequence[str]:
+def warnings_of(terms: Sequence[Term], record: Mapping[str, Mapping[str, float]], balance: str) -> Sequence[str]:
     """Which terms drown the others, are drowned, or are dead, and which key to change."""
     found = []
-    for name, row in record.items():
+    for term in terms:
+        name, row = term.name, record[term.name]
         parts = [row[part] for part in PARTS if any(other[part] for other in record.values())]
         remedy = "" if balance == "auto" else ", or write losses.balance: auto"
         if row["gradient"] == 0:
@@ -204,8 +206,8 @@ def warnings_of(record: Mapping[str, Mapping[str, float]], balance: str) -> Sequ
                 found.append(f"warning: the term '{name}' has no gradient on the first batches; it may be dead")
         elif max(parts, default=0.0) > DROWNS:
             share = f"{max(parts):.0%} of the gradient in a part of the student"
-            found.append(f"warning: '{name}' drowns the others: {share}; lower losses.{_key(name)}{remedy}")
+            found.append(f"warning: '{name}' drowns the others: {share}; lower {_weight_key(term)}{remedy}")
         elif parts and max(parts) < DROWNED:
             share = f"{max(parts):.1%} of the gradient in the student's layers"
-            found.append(f"warning: '{name}' is drowned: {share}; raise losses.{_key(name)}{remedy}")
+            found.append(f"warning: '{name}' is drowned: {share}; raise {_weight_key(term)}{remedy}")
     return found

@@ -50,9 +50,6 @@ class Progress(keras.callbacks.Callback, contextlib.AbstractContextManager["Prog
         self._live: Live | None = None
         self._rate = _Rate()
 
-    def __enter__(self) -> Progress:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

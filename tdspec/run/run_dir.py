@@ -155,7 +155,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    flush_folder(path.parent)
+    flush_entry(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -198,7 +198,7 @@ def append_metrics(run: RunFolder, row: Mapping[str, Any]) -> None:
         file.write(line.encode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
-    flush_folder(run.path)
+    flush_entry(run.path)
 
 
 def read_metrics(run: RunFolder) -> list[dict[str, Any]]:
@@ -259,9 +259,9 @@ def is_in_use(run: RunFolder) -> bool:
     return False
 
 
-def flush_folder(folder: Path) -> None:
-    """Make renames and new names inside `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def flush_entry(path: Path) -> None:
+    """Write one file's content, or one folder's list of names, through to the disk, so that it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -28,9 +28,8 @@ from tdspec.errors import RunError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.plan import versions
 from tdspec.graph.weights import weights_sha256
-from tdspec.run import loop
 from tdspec.run.counter import Counter
-from tdspec.run.signals import postponed_signals
+from tdspec.run.signals import postponed_signals, stop_on_signals
 from tdspec.run.teacher_keys import teacher_words
 from tdspec.spec.model import TeacherCache
 
@@ -126,7 +125,7 @@ def _compute(compiled: Compiled, split: Split, root: Path, spec: StoreSpec, stre
     def on_wait() -> None:
         print("another process computes the same states of the teacher: waiting for it", file=stream, flush=True)
 
-    with loop.stop_on_signals(), writing(root, spec, on_wait) as writer:
+    with stop_on_signals(), writing(root, spec, on_wait) as writer:
         if writer.done == spec.num_rows:
             return
         counter = Counter("teacher states", spec.num_rows, stream)

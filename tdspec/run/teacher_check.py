@@ -32,6 +32,7 @@ from tdspec.run.probe import (
 )
 from tdspec.run.run_dir import write_json
 from tdspec.run.teacher_keys import check_key
+from tdspec.spec.figures import FIGURES, MORE_IS_BETTER, signed_gain
 from tdspec.spec.model import Input, SpecBackbone
 
 Array = NDArray[Any]
@@ -39,7 +40,6 @@ MOST_EXAMPLES = 1_000
 MOST_PROBE_EXAMPLES = 2_000
 # A figure is better than chance by at least so many of its standard errors.
 MARGIN = 2.0
-FIGURES = {"classification": "accuracy", "binary": "accuracy", "multilabel": "accuracy", "regression": "rmse"}
 SCALES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
 
@@ -66,14 +66,11 @@ class TeacherFigure:
     @property
     def is_better_than_chance(self) -> bool:
         """By a clear margin."""
-        gain = self.chance - self.value if self.figure == "rmse" else self.value - self.chance
-        return gain > MARGIN * self.standard_error
+        return signed_gain(self.figure, self.value, self.chance) > MARGIN * self.standard_error
 
     def misses(self, expected: float | None) -> bool:
         """Whether it is worse than what the spec expects."""
-        if expected is None:
-            return False
-        return self.value > expected if self.figure == "rmse" else self.value < expected
+        return expected is not None and signed_gain(self.figure, self.value, expected) < 0
 
 
 def figure_of(task_type: str, found: Fitted, by: str) -> TeacherFigure:
@@ -227,7 +224,7 @@ def judged(compiled: Compiled, splits: LoadedSplits, figure: TeacherFigure) -> s
     expected = None if spec.teacher is None else spec.teacher.expect
     measured = f"{figure.figure} {figure.value:.4f} on {figure.examples:,} validation examples ({figure.by})"
     if figure.misses(expected):
-        bound = "at most" if figure.figure == "rmse" else "at least"
+        bound = "at least" if MORE_IS_BETTER[figure.figure] else "at most"
         message = f"{_who(compiled)} is refused: {measured}, teacher.expect says {bound} {expected:g}, chance is"
         raise RunError(f"{message} {figure.chance:.4f}", _causes(compiled, splits, figure))
     line = f"{compiled.document.name_of('teacher')}: {measured}, chance is {figure.chance:.4f}"
@@ -282,9 +279,8 @@ def _better_scale(compiled: Compiled, splits: LoadedSplits, figure: TeacherFigur
             tried[f"[{low:g}, {high:g}], mean 0, std 1"] = found
     finally:
         rescaling.scale, rescaling.offset = before
-    sign = -1 if figure.figure == "rmse" else 1
-    words, best = max(tried.items(), key=lambda item: sign * item[1].value)
-    gain = sign * (best.value - figure.value)
+    words, best = max(tried.items(), key=lambda item: signed_gain(figure.figure, item[1].value, figure.value))
+    gain = signed_gain(figure.figure, best.value, figure.value)
     far = gain > 5 * (best.standard_error + figure.standard_error) and best.is_better_than_chance
     return f"{words} ({best.figure} {best.value:.4f})" if far else ""
 

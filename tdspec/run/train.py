@@ -22,7 +22,7 @@ from tdspec.data.pipeline import LoadedSplits
 from tdspec.errors import RunError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.plan import as_text, plan_of, versions
-from tdspec.run import loop, outcome, run_dir
+from tdspec.run import loop, outcome, run_dir, signals
 from tdspec.run.checkpoints import Checkpoints
 from tdspec.run.diagnostics import TeacherWeights, TermWatch
 from tdspec.run.events import TensorBoardWriter
@@ -114,7 +114,7 @@ def train(document: Document, options: Options, *, folder: Path | None = None, r
         plan = plan_of(compiled)
         jit = compile_optimizer(compiled, schedule=document.spec.train.schedule, total_steps=total_steps, plan=plan)
     run = _folder(document, options.root, folder, resumed) if team.is_chief else run_dir.scratch()
-    with run_dir.lock(run), loop.stop_on_signals():
+    with run_dir.lock(run), signals.stop_on_signals():
         if team.is_chief:
             _record_start(run, compiled, splits, plan)
             record_choice(run, precision, options.stream)

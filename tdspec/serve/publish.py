@@ -6,11 +6,12 @@ Leaves out: how artefacts are made.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tdspec.run.run_dir import flush_entry
 
 
 @contextmanager
@@ -51,15 +52,6 @@ def flush(path: Path) -> None:
     inside = sorted(path.rglob("*")) if path.is_dir() else []
     for entry in [*inside, path]:
         flush_entry(entry)
-
-
-def flush_entry(path: Path) -> None:
-    """Write one file's content, or one folder's list of names, through to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def size(path: Path) -> int:

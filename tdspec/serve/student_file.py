@@ -7,22 +7,20 @@ Leaves out: the optimizer's state (`run/checkpoints.py`) and formats for serving
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 
 from tdspec.errors import ExportError
+from tdspec.graph.stored_weights import stored_sizes
 from tdspec.serve import process, publish
 from tdspec.serve.export import compare, student_answers, tolerance
 from tdspec.serve.parity import answers_of, load_keras_file
 
 NUM_PROBES = 4
 OPEN_SIZE = 64  # stands for a size the model leaves open, such as an image's height
-WEIGHTS_MEMBER = "model.weights.h5"
 
 
 def save_student(student: keras.Model, path: Path, *, apart: bool = True) -> float:
@@ -94,22 +92,9 @@ def probes(student: keras.Model) -> dict[str, np.ndarray]:
     return inputs
 
 
-def stored_sizes(file: Path) -> Mapping[str, int]:
-    """Number of values of each array in a `.keras` file's weights, by its path inside."""
-    sizes: dict[str, int] = {}
-
-    def note(name: str, node: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(node, h5py.Dataset):
-            sizes[name] = node.size
-
-    with zipfile.ZipFile(file) as archive, archive.open(WEIGHTS_MEMBER) as member, h5py.File(member, "r") as weights:
-        weights.visititems(note)
-    return sizes
-
-
 def _check_size(student: keras.Model, file: Path) -> None:
     """The file holds as many values as the student's weights (random seeds are not saved), neither fewer nor more."""
-    sizes = {name: size for name, size in stored_sizes(file).items() if not name.startswith("optimizer/")}
+    found = sum(stored_sizes(file).values())
     expected = sum(int(np.prod(variable.shape)) for variable in student.weights)
-    if sum(sizes.values()) != expected:
-        raise ExportError(f"{file.name} holds {sum(sizes.values())} values, the student has {expected}")
+    if found != expected:
+        raise ExportError(f"{file.name} holds {found} values, the student has {expected}")

@@ -1,7 +1,7 @@
 """Diagnostics for people and for machines.
 
 In: the diagnostics of each spec. Out: text, JSON, GitHub annotations, SARIF 2.1.0 or JUnit XML.
-Leaves out: finding problems (`load.py`), printing (`cli.py`).
+Leaves out: finding problems (`load.py`), printing (`light_commands.py`).
 """
 
 from __future__ import annotations

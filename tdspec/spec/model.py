@@ -1,7 +1,7 @@
 """The spec as frozen dataclasses, one for each object of the schema.
 
 In: nothing. Out: `Spec`, what every later stage reads. A field has the key's name (`class` is `class_name`).
-Leaves out: descriptions, bounds and defaults (the schema; a test joins the two), construction from YAML (`load.py`).
+Leaves out: descriptions, bounds and defaults (the schema; a test joins the two), construction from YAML (`build.py`).
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tdspec.errors import UsageError
+from tdspec.spec.figures import MORE_IS_BETTER
 from tdspec.spec.words import did_you_mean, similar
-from tdspec.study.figures import MORE_IS_BETTER
 from tdspec.study.matrix import in_words
 from tdspec.study.statistics import holm
 from tdspec.study.table import Comparison, Row, Table, compared, is_one_task

@@ -22,7 +22,7 @@ from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from tdspec.run.signals import postponed_signals
+from tdspec.run.signals import postponed_signals, stop_on_signals
 
 SECONDS_TO_END = 60.0
 PROGRAM = "tdspec"
@@ -140,23 +140,11 @@ def end(children: Sequence[Child]) -> None:
 @contextlib.contextmanager
 def ended_at_exit(children: dict[str, Child]) -> Iterator[None]:
     """Whatever happens, no child outlives the block; SIGTERM is taken as Ctrl-C is."""
-    with _terminated_as_interrupted():
+    with stop_on_signals():
         try:
             yield
         finally:
             end(list(children.values()))
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def why_failed(child: Child) -> str:

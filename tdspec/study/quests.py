@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tdspec.errors import Diagnostic, Place, SpecError
+from tdspec.spec.figures import FIGURES
 from tdspec.spec.load import Document, load
 from tdspec.spec.problems import Problem
 from tdspec.spec.words import one_of
-from tdspec.study.figures import FIGURES
 from tdspec.study.matrix import (
     as_key,
     combinations,

@@ -15,7 +15,7 @@ from typing import Any
 from tdspec.errors import RunError
 from tdspec.run.run_dir import RunFolder, read_record, write_json
 from tdspec.run.teachers import COMPLETE
-from tdspec.study.figures import figure_in
+from tdspec.spec.figures import figure_in
 from tdspec.study.matrix import BASELINE, StudyRun, as_key, effective, leaks, method_of
 from tdspec.study.outcomes import Outcome, read_outcomes
 from tdspec.study.study_file import METHOD, REPETITION, VARIANTS, Study
@@ -125,9 +125,7 @@ def read_results(folder: Path) -> Results:
     runs = tuple(_result(run, order, record, figure) for run, record in zip(plan["runs"], records, strict=True))
     axes = tuple(key for key in order if key != REPETITION)
     search = read_outcomes(folder) if plan["search"] else ()
-    # a plan of a former version has no averages
-    average = tuple(plan.get("average", ()))
-    return Results(plan["name"], axes, average, figure, tuple(plan["warnings"]), search, runs)
+    return Results(plan["name"], axes, tuple(plan["average"]), figure, tuple(plan["warnings"]), search, runs)
 
 
 def is_complete(folder: Path, run: StudyRun) -> bool:

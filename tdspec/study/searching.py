@@ -19,10 +19,10 @@ from tdspec.errors import RunError
 from tdspec.run import run_dir
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.teachers import COMPLETE
+from tdspec.spec.figures import MORE_IS_BETTER, VALIDATION
 from tdspec.spec.load import load
 from tdspec.study import children
 from tdspec.study.children import Child
-from tdspec.study.figures import MORE_IS_BETTER, VALIDATION
 from tdspec.study.outcomes import RECORD, Outcome, TrialRecord, values_in_words
 from tdspec.study.progress import StudyProgress
 from tdspec.study.quests import Quest, Task

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tdspec.spec.figures import MORE_IS_BETTER
 from tdspec.study.averages import averaged
-from tdspec.study.figures import MORE_IS_BETTER
 from tdspec.study.matrix import in_words
 from tdspec.study.outcomes import in_one_sentence
 from tdspec.study.results import Result, Results

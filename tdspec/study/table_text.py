@@ -12,8 +12,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tdspec.spec.figures import MORE_IS_BETTER
 from tdspec.study.beside import Beside
-from tdspec.study.figures import MORE_IS_BETTER
 from tdspec.study.matrix import in_words
 from tdspec.study.statistics import Estimate
 from tdspec.study.table import SPLITS, Comparison, Row, Table

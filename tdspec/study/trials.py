@@ -18,7 +18,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 
 from tdspec.errors import RunError
-from tdspec.study.figures import MORE_IS_BETTER
+from tdspec.spec.figures import MORE_IS_BETTER
 from tdspec.study.outcomes import TrialRecord
 from tdspec.study.quests import Quest
 from tdspec.study.space import Choices, Dimension
@@ -30,7 +30,6 @@ WORKER, FIGURES, ERROR = "worker", "figures", "error"
 NUM_STARTUP_TRIALS = 5
 DIGITS = 4
 State = optuna.trial.TrialState
-ENDED = (State.COMPLETE, State.PRUNED, State.FAIL)
 LEAST_SECONDS_LOST = 3600.0
 TIMES_LONGEST_LOST = 10.0
 

@@ -1,17 +1,16 @@
-"""The figure a student is judged by, as run folders have it.
+"""The figure that a task is judged by, of students as of teachers.
 
-In: metrics by name. Out: which of them is the task's figure, and whether more of it is better.
-Leaves out: computing it (`graph/distiller.py`, whose names a test joins with these), so that reading a run needs no
-TensorFlow.
+In: a task, or metrics by name as run folders have them. Out: which is the task's figure, and whether more is better.
+Leaves out: computing it (`graph/records.py`, `run/teacher_check.py`), so that reading a run needs no TensorFlow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+FIGURES = {"classification": "accuracy", "regression": "rmse", "binary": "accuracy", "multilabel": "accuracy"}
 MORE_IS_BETTER = {"accuracy": True, "rmse": False}
 VALIDATION = "val_"
-FIGURES = {"classification": "accuracy", "regression": "rmse", "binary": "accuracy", "multilabel": "accuracy"}
 
 
 def figure_in(names: Iterable[str]) -> str | None:

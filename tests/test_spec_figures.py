@@ -1,14 +1,16 @@
-"""The names of figures, which are those of the Distiller."""
+"""The figure of each task, by name."""
 
 from __future__ import annotations
 
+from tdspec.data.labels import TASK_LABELS
 from tdspec.graph.records import TASK_METRICS
-from tdspec.study.figures import FIGURES, MORE_IS_BETTER, figure_in, signed_gain
+from tdspec.run.teacher_check import MEASURES
+from tdspec.spec.figures import FIGURES, MORE_IS_BETTER, figure_in, signed_gain
 
 
-def test_the_figures_are_those_that_tasks_are_judged_by() -> None:
-    assert {make().name: more for make, more in TASK_METRICS.values()} == MORE_IS_BETTER
-    assert {task: make().name for task, (make, _) in TASK_METRICS.items()} == FIGURES
+def test_every_task_has_a_figure_and_what_computes_it() -> None:
+    assert set(TASK_METRICS) == set(MEASURES) == set(TASK_LABELS) == set(FIGURES)
+    assert set(FIGURES.values()) == set(MORE_IS_BETTER)
 
 
 def test_the_figure_is_found_among_the_names_of_an_epoch() -> None:
