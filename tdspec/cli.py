@@ -84,9 +84,11 @@ def make_parser(words: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentPa
 def _disk_error(error: OSError) -> TdspecError:
     """What to tell a user whose disk or folder does not take what a command writes, or give what it reads."""
     reason = (error.strerror or str(error)).lower()
-    if error.filename is None:
+    # of a file that was to be renamed, where to
+    place = error.filename2 or error.filename
+    if place is None:
         return TdspecError(reason)
-    return TdspecError(f"cannot use '{os.fspath(error.filename)}': {reason}", "name another place, or mend this one")
+    return TdspecError(f"cannot use '{os.fspath(place)}': {reason}", "name another place, or mend this one")
 
 
 def execute(arguments: Arguments) -> int:

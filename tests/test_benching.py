@@ -57,7 +57,8 @@ def test_a_spec_whose_teacher_is_another_spec(pair: Path, capfd: Capture) -> Non
 
 RECORD: dict[str, Any] = {
     "name": "small", "method": "talking", "device_batch_size": 8, "precision": "mixed_bfloat16", "xla": True,
-    "machine": {"cores": 2, "replicas": 1}, "weights": {"random": {}}, "data": {"random": True, "why": "they are gone"},
+    "jit": "auto", "machine": {"cores": 2, "replicas": 1}, "weights": {"random": {}},
+    "data": {"random": True, "why": "they are gone"},
     "examples_per_second": 80.0, "step_seconds": 0.1, "step_seconds_without_input": 0.1,
     "parts": [
         {"name": name, "seconds": 0.02, "share": 0.2, "how": "measured", "flops": 10**9}
@@ -75,6 +76,7 @@ def test_the_text_says_what_was_not_measured() -> None:
     for said in (
         "small (talking): 80.0 examples/s, 100.00 ms a step of 8 (mixed_bfloat16, XLA, one device, 2 cores)",
         "note: random batches of the right shapes, and no input wait: they are gone",
+        "note: with XLA, as in a long run",
         "not measured",
         "note: optimizer, running means came out at 1.00 ms below 0, shown as 0",
         "note: run alone, the parts take 40.00 ms more than the step as a whole",

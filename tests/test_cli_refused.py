@@ -174,6 +174,25 @@ def test_folders_that_are_no_runs(words: tuple[str], pair: Path, capfd: Capture)
     failed(call(capfd, *words, "."), "holds no run.json")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "small.yaml", "--run-dir", "file/run"), "cannot use 'file/run': not a directory"),
+        (("compile", "small.yaml", "-o", "file"), "cannot use 'file': file exists"),
+        (("report", "RUN", "-o", "folder"), "cannot use 'folder': is a directory"),
+        (("export", "RUN", "-o", "file"), "cannot use 'file': file exists"),
+    ],
+)
+def test_places_that_cannot_be_written(
+    words: tuple[str, ...], said: str, pair: Path, capfd: Capture, trained: Trained
+) -> None:
+    (pair / "file").write_text("mine")
+    (pair / "folder").mkdir()
+    ended = call(capfd, *(str(trained.run) if word == "RUN" else word for word in words))
+    assert ended.code == 1 and ended.out == "" and f"error: {said}" in ended.err
+    assert (pair / "file").read_text() == "mine"
+
+
 def test_a_diverging_run_keeps_what_was_written(pair: Path, capfd: Capture) -> None:
     wild = {"optimizer": {"type": "sgd", "learning_rate": 1000.0}, "epochs": 30, "schedule": "constant"}
     write_spec(pair / "small.yaml", {**STUDENT, "method": "scratch", "train": wild})

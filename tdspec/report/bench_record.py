@@ -14,6 +14,7 @@ from typing import Any
 from tdspec.graph.plan import versions
 from tdspec.report.scaling import FORMULA, Hardware, Scaled, Work
 from tdspec.run.bench import NOT_IN_GRAPH, STEP, Measurement, Share, median
+from tdspec.run.compiling import AUTO
 
 FORMAT = 1
 FLOAT32_BYTES = 4
@@ -42,7 +43,7 @@ def record_of(measured: Measurement) -> dict[str, Any]:
     """A benchmark as data.
 
     Returns:
-        "name", "method", "spec_sha256", "versions"; "machine"; "device_batch_size", "precision", "xla";
+        "name", "method", "spec_sha256", "versions"; "machine"; "device_batch_size", "precision", "jit", "xla";
         "weights": {"random": {model: why}}; "data": {"random": bool, "why": text};
         "examples_per_second"; "step_seconds" with the input, "step_seconds_without_input";
         "parts": [{"name", "seconds", "share" of step_seconds, "how", "flops" a step, null where the plan counts none}];
@@ -62,6 +63,7 @@ def record_of(measured: Measurement) -> dict[str, Any]:
         "machine": {"cores": os.cpu_count(), "replicas": 1},
         "device_batch_size": measured.batch_size,
         "precision": measured.precision,
+        "jit": measured.jit,
         "xla": measured.xla,
         "weights": {"random": dict(measured.fresh_weights)},
         "data": {"random": bool(measured.why_random), "why": measured.why_random},
@@ -136,6 +138,10 @@ def notes_of(record: Mapping[str, Any]) -> list[str]:
     if record["data"]["random"]:
         why = record["data"]["why"]
         notes.append(f"note: random batches of the right shapes, and no input wait: {why}")
+    if record["xla"] and record["jit"] == AUTO:
+        notes.append(
+            "note: with XLA, as in a long run; with jit: auto a run that is over before compiling pays has none"
+        )
     return notes
 
 

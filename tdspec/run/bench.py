@@ -58,6 +58,7 @@ class Measurement:
     Attributes:
         plan: of the spec.
         batch_size: examples in a step.
+        jit: the word of the spec.
         xla: whether XLA compiled the step.
         fresh_weights: by model whose weights are not on this machine, why; it ran with random ones.
         why_random: why the batches are random; "" where they are the spec's.
@@ -71,6 +72,7 @@ class Measurement:
     plan: Mapping[str, Any]
     batch_size: int
     precision: str
+    jit: str
     xla: bool
     fresh_weights: Mapping[str, str]
     why_random: str
@@ -136,6 +138,7 @@ def measure(document: Document, *, root: Path, steps: int | None, stream: TextIO
         plan=plan_of(compiled),
         batch_size=document.spec.data.batch_size,
         precision=compiled.distiller.dtype_policy.name,
+        jit=document.spec.train.jit,
         xla=xla.compiles,
         fresh_weights=fresh,
         why_random=feed.why_random,

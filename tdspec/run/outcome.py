@@ -12,8 +12,10 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from tdspec.data.images import read_error
-from tdspec.errors import TdspecError
+from tdspec.errors import RunError, TdspecError
 from tdspec.run.run_dir import RunFolder, update_record
+
+MEMORY_HINT = "a smaller data.batch_size needs less, and so do train.accumulate_steps: 4 and train.remat: iterations"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,7 +36,8 @@ def recorded(run: RunFolder) -> Iterator[None]:
 
     Raises:
         Interrupted: for a KeyboardInterrupt.
-        DataError: for an error of TensorFlow that comes from a file that cannot be read; any other is raised again.
+        DataError: for an error of TensorFlow that comes from a file that cannot be read.
+        RunError: for one that says that memory is short; any other is raised again.
     """
     try:
         yield
@@ -45,6 +48,13 @@ def recorded(run: RunFolder) -> Iterator[None]:
         update_record(run, status="failed", error=error.message)
         raise
     except tf.errors.OpError as error:
-        unreadable = read_error(error)
-        update_record(run, status="failed", error=str(unreadable or error))
-        raise (unreadable or error) from error
+        explained = read_error(error) or _short_of_memory(error)
+        update_record(run, status="failed", error=str(explained or error))
+        raise (explained or error) from error
+
+
+def _short_of_memory(error: tf.errors.OpError) -> RunError | None:
+    if not isinstance(error, tf.errors.ResourceExhaustedError):
+        return None
+    reason = error.message.splitlines()[0]
+    return RunError(f"there is too little memory: {reason}", MEMORY_HINT)
