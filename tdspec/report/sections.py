@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tdspec.graph.picture import draw
-from tdspec.graph.picture_style import quantity
 from tdspec.report import html
 from tdspec.report.answer import SPLITS, answer
 from tdspec.report.plots import ACCENT, MUTED, SECOND, Series, curves
 from tdspec.report.reading import Facts, Row
+from tdspec.spec.quantities import quantity
 from tdspec.study.figures import MORE_IS_BETTER, VALIDATION
 
 NO_EPOCH = "No epoch has ended yet."
