@@ -80,9 +80,9 @@ def test_the_text_says_what_was_not_measured() -> None:
         "not measured",
         "note: optimizer, running means came out at 1.00 ms below 0, shown as 0",
         "note: run alone, the parts take 40.00 ms more than the step as a whole",
-        "80 GFLOP/s without the input: 40.0% of this machine's bfloat16 matrix product",
+        "80.0 GFLOP/s without the input: 40.0% of this machine's bfloat16 matrix product",
         "3, medians of; the step without input took 90.00 ms to 200.00 ms, 5 a round",
-        "2.5 GB of the process",
+        "2.50 GB of the process",
     ):
         assert said in text, text
 
@@ -90,7 +90,7 @@ def test_the_text_says_what_was_not_measured() -> None:
 def test_the_picture_is_the_same_for_the_same_figures() -> None:
     picture = draw(RECORD)
     assert picture == draw(RECORD)
-    for label in ("bfloat16 product", "input not measured", "run alone, the parts take 40.00 ms more", "80 GFLOP/s"):
+    for label in ("bfloat16 product", "input not measured", "run alone, the parts take 40.00 ms more", "80.0 GFLOP/s"):
         assert label in picture
 
 

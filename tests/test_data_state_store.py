@@ -15,7 +15,7 @@ import pytest
 from run_support import ENVIRONMENT
 
 from tdspec.data import state_store
-from tdspec.data.state_store import RECORD, StoreSpec, Written, in_bytes, open_files, what_is_written, writing
+from tdspec.data.state_store import RECORD, StoreSpec, Written, open_files, what_is_written, writing
 from tdspec.errors import DataError
 
 SPEC = StoreSpec({"teacher": "a", "dtype": "float32"}, {"low": (3, 2), "high": (4,)}, "float32", 10)
@@ -133,7 +133,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_too_little_space_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(state_store.shutil, "disk_usage", lambda path: usage._replace(free=399))
-    with pytest.raises(DataError, match=r"need 400 bytes, the disk of .* has 399 bytes left"):
+    with pytest.raises(DataError, match=r"need 400 B, the disk of .* has 399 B left"):
         write(tmp_path)
     assert not list(tmp_path.rglob("*.bin"))
 
@@ -152,7 +152,3 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write the teacher's states to"):
         write(tmp_path / "file")
-
-
-def test_bytes_for_people() -> None:
-    assert [in_bytes(count) for count in (7, 1500, 2.34e9)] == ["7 bytes", "1.5 kB", "2.3 GB"]

@@ -12,7 +12,7 @@ import pytest
 from graph_helpers import SMALL_IMAGE, Array, facts, mlp, pixels, write
 
 from tdspec.errors import GraphError
-from tdspec.graph import backbones
+from tdspec.graph import applications, backbones
 from tdspec.graph.backbones import Backbone
 from tdspec.graph.compiler import build
 from tdspec.graph.cuts import clean_cuts, find_cut, split
@@ -198,7 +198,7 @@ def test_a_class_for_images(name: str, config: dict[str, Any], count: int) -> No
 @pytest.mark.parametrize(("name", "count"), APPLICATIONS)
 def test_an_application(name: str, count: int) -> None:
     size = (71, 71) if name == "Xception" else (32, 32)
-    _check_image(backbones.application(name, size=size, channels=3), count)
+    _check_image(applications.application(name, size=size, channels=3), count)
 
 
 def _text_values(model: keras.Model) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _two_steps(folder: Path, backbone: dict[str, Any], size: int, count: int) ->
 
 def test_cells_that_read_the_two_before_are_no_clean_cuts() -> None:
     with keras.StatelessScope(initialize_variables=False):
-        backbone = backbones.application("NASNetMobile", size=(32, 32), channels=3)
+        backbone = applications.application("NASNetMobile", size=(32, 32), channels=3)
         whole = assemble(
             backbone, IMAGE, image_shape=(32, 32, 3), head=HEAD, units=3, batch_norm_epsilon=None, name="m"
         )
@@ -303,7 +303,7 @@ def test_a_size_that_a_class_cannot_take(name: str, size: tuple[int, int], expec
 def test_a_size_that_an_application_cannot_take(name: str, smallest: int) -> None:
     expected = f"{name} refuses an input of 16 x 16: Input size must be at least {smallest}x{smallest}"
     with pytest.raises(GraphError) as caught:
-        backbones.application(name, size=(16, 16), channels=3)
+        applications.application(name, size=(16, 16), channels=3)
     assert caught.value.message.startswith(expected)
 
 

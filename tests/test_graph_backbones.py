@@ -14,7 +14,7 @@ import pytest
 from graph_helpers import ERF, TINY_VIT
 
 from tdspec.errors import GraphError
-from tdspec.graph.backbones import application, hub_class, hub_preset, keras_file, mlp_on_image
+from tdspec.graph.backbones import hub_class, hub_preset, keras_file, mlp_on_image
 from tdspec.graph.presets import preset_folder
 
 SIZE = (8, 8)
@@ -116,23 +116,6 @@ def test_a_model_of_text() -> None:
     config = {"vocabulary_size": 9, "num_layers": 1, "num_heads": 1, "hidden_dim": 4, "intermediate_dim": 4}
     found = hub_class("BertBackbone", config, size=None, channels=3)
     assert found.size is None and found.columns == ()
-
-
-def test_an_application() -> None:
-    with keras.StatelessScope(initialize_variables=False):
-        backbone = application("MobileNetV2", size=(32, 32), channels=3)
-    assert backbone.size == (32, 32) and backbone.model.outputs[0].shape == (None, 1, 1, 1280)
-    assert _refusal(application, "MobileNetV4") == (
-        "keras.applications has no 'MobileNetV4'",
-        "did you mean 'MobileNetV2'?",
-    )
-    assert _refusal(application, "VGG16")[0].startswith("VGG16 refuses an input of 8 x 8: ")
-
-
-def test_an_application_leaves_preprocessing_to_the_spec() -> None:
-    with keras.StatelessScope(initialize_variables=False):
-        model = application("EfficientNetV2B0", size=(32, 32), channels=3).model
-    assert not [layer for layer in model.layers if "Rescaling" in type(layer).__name__]
 
 
 @pytest.mark.parametrize("functional", [True, False])

@@ -81,7 +81,7 @@ def test_sequences_are_kept_as_they_are(tmp_path: Path) -> None:
     without = plan_of(compiled(tmp_path, teacher=vit(), student=vit(), teacher_cut=(1, 2), student_cut=(1, 2)))
     assert plan["teacher_cache"]["flops_spared"] == without["cost"]["teacher"]
     assert plan["cost"]["total"] + plan["teacher_cache"]["flops_spared"] == without["cost"]["total"]
-    assert "teacher cache: teacher_low 5 x 8, teacher_high 5 x 8 in bfloat16, 160 bytes" in plan_lines(plan)[-1]
+    assert "teacher cache: teacher_low 5 x 8, teacher_high 5 x 8 in bfloat16, 160 B" in plan_lines(plan)[-1]
 
 
 def test_the_states_model_has_no_trace_of_training(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from graph_helpers import TINY_VIT, Array
 
 from tdspec.errors import GraphError
-from tdspec.graph import backbones
+from tdspec.graph import applications, backbones
 from tdspec.graph.backbones import Backbone, Column
 from tdspec.graph.cuts import CutPoint, clean_cuts, find_cut, split
 from tdspec.graph.models import ImageInput, WholeModel, assemble
@@ -39,7 +39,7 @@ def _hidden(whole: WholeModel) -> list[str]:
 
 
 def _application(name: str) -> WholeModel:
-    return _whole(backbones.application(name, size=SIZE, channels=3))
+    return _whole(applications.application(name, size=SIZE, channels=3))
 
 
 def _hub(name: str, **config: Any) -> WholeModel:

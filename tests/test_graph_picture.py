@@ -10,7 +10,7 @@ from example_plans import example_plans
 
 from tdspec.graph.drawing import PAPER, fit, text_width
 from tdspec.graph.picture import draw
-from tdspec.graph.picture_style import quantity, shape_text
+from tdspec.graph.picture_style import shape_text
 
 PLANS = example_plans()
 SVG = "{http://www.w3.org/2000/svg}"
@@ -148,22 +148,6 @@ def test_fit_keeps_beginning_and_end() -> None:
     shortened = fit("transformer_block_12", 90, 12)
     assert shortened.startswith("trans") and shortened.endswith("12") and "…" in shortened
     assert text_width(shortened, 12) <= 90
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (999, "999"),
-        (1000, "1.00 k"),
-        (15380, "15.4 k"),
-        (87455232, "87.5 M"),
-        (999999, "1.00 M"),
-        (8.7e9, "8.70 G"),
-    ],
-)
-def test_quantities_have_three_digits(value: float, text: str) -> None:
-    assert quantity(value) == text
 
 
 def test_shapes_leave_out_the_batch() -> None:

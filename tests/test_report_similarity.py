@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from graph_helpers import facts
 from run_support import Trained, write_pair
 from test_report_page import checked
+from text_support import LENGTH, sentences, text_spec, write_preset, write_spec
 
 from tdspec.cli import execute, parse
+from tdspec.data.text import encode
 from tdspec.errors import RunError
+from tdspec.graph.compiler import build
+from tdspec.graph.tokenizers import read_tokenizer
 from tdspec.graph.weights import from_file
 from tdspec.report.cka import linear_cka
-from tdspec.report.similarity import _examples, measure
+from tdspec.report.similarity import ALL, _Examples, _examples, _student, measure
 from tdspec.report.similarity_file import FILE, Similarity, Student, is_measured, key_of, read_similarity
 from tdspec.report.similarity_section import similarity_section
 from tdspec.run.prepare import compile_with_weights, open_data
@@ -128,6 +134,24 @@ def test_of_other_tasks_all_examples_are_compared_and_of_few_classes_those_with_
     found = _examples(load(write_pair(tmp_path)), batches, ("cat", "dog", "cow"), 3)
     assert (found.groups, found.totals, found.classes) == (("cat",), (6,), (0,))
     assert found.left_out.startswith("2 classes are not shown")
+
+
+@pytest.mark.parametrize(
+    "communication",
+    [
+        {"message": {"dim": 6}, "encoder": {"type": "transformer", "num_heads": 2, "hidden_dim": 8}},
+        {"message": {"dim": 6, "positions": "vector"}},
+    ],
+    ids=["transformer", "vector"],
+)
+def test_messages_of_a_text_are_encoded_with_its_padding(tmp_path: Path, communication: dict[str, Any]) -> None:
+    write_preset(tmp_path)
+    compiled = build(load(write_spec(tmp_path, text_spec(communication=communication))), facts)
+    ids, mask = encode(sentences(9)[0], read_tokenizer(str(tmp_path / "bert_tiny")), LENGTH)
+    features = {"token_ids": ids, "padding_mask": mask, "segment_ids": np.zeros_like(ids)}
+    talking = _student(compiled, "talking", _Examples((ALL,), (features,), (9,), (), ""), [], messages=True)
+    assert talking.spaces == talking.teacher_spaces == ("low", "high", "message")
+    assert np.isfinite(talking.cka).all()
 
 
 def made(with_: tuple[float, ...], without: tuple[float, ...]) -> Similarity:

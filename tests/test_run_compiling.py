@@ -14,6 +14,7 @@ from tdspec.run import compiling
 from tdspec.run.compiling import WORTH_FLOPS, WORTH_STEPS, Jit, jit_of
 from tdspec.run.prepare import compile_without_weights
 from tdspec.spec.load import load
+from tdspec.spec.quantities import quantity
 
 SPECS = Path(__file__).parents[1] / "specs"
 
@@ -28,7 +29,7 @@ def test_auto_counts_the_work_of_a_run() -> None:
     said = io.StringIO()
     found.say(said)
     assert said.getvalue() == (
-        f"the step runs without XLA: 950 steps of {flops / 1e9:.2g} GFLOP are over before compiling pays, from 4,000 "
+        f"the step runs without XLA: 950 steps of {quantity(flops, 'FLOP')} are over before compiling pays, from 4,000 "
         "steps or 1 TFLOP on (jit: on)\n"
     )
     assert jit_of(compiled, WORTH_STEPS - 1).word == "off"

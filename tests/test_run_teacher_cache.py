@@ -201,7 +201,7 @@ def test_stopped_and_gone_on_with(tmp_path: Path, root: Path, monkeypatch: pytes
     files = stored(document, stream)
     for name, values in expected.items():
         assert np.array_equal(files.arrays[name], values)
-    assert f"teacher states: 899 examples, 129.5 kB, in {whole.folder}" in stream.getvalue()
+    assert f"teacher states: 899 examples, 129 kB, in {whole.folder}" in stream.getvalue()
     stored(document, stream)
     assert stream.getvalue().endswith(f"teacher states: read from {whole.folder}\n")
 

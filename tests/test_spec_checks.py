@@ -98,6 +98,33 @@ def test_student_reads_the_image_its_spec_reads(tmp_path: Path) -> None:
     assert _found(tmp_path, text, "data.augment=[flip]") == ["error input data.augment"]
 
 
+@pytest.mark.parametrize(
+    ("source", "theirs", "ours", "warned"),
+    [
+        ("csv", "a.csv", "teachers/a.csv", True),
+        ("csv", "a.csv", "a.csv", False),
+        ("npz", "a.npz", "teachers/b.npz", False),
+        ("image_folder", "images", "teachers/./images", True),
+        ("image_folder", "images", "images", False),
+        ("tfds", "kept_here", "kept_there", True),
+    ],
+)
+def test_splits_count_against_a_teacher_of_the_same_source(
+    tmp_path: Path, source: str, theirs: str, ours: str, warned: bool
+) -> None:
+    """A relative path starts from its own spec; the path of tfds does not name the data."""
+    teacher = tmp_path / "teachers" / "teacher.yaml"
+    teacher.parent.mkdir()
+    name = ", name: cifar10" if source == "tfds" else ""
+    texts = [
+        SPEC.replace("{source: digits}", f"{{source: {source}, path: {path}{name}}}") + "task: {num_classes: 10}\n"
+        for path in (theirs, ours)
+    ]
+    teacher.write_text(texts[0] + "seed: 7\n")
+    found = _found(tmp_path, texts[1].replace("file: teacher.keras", "spec: teachers/teacher.yaml"))
+    assert found == (["warning leak data.splits"] if warned else [])
+
+
 REFUSED_BY_OVERRIDE = [
     (("losses={task: 0}", "method=scratch"), "error losses losses"),
     (("data.splits={by: t, train: a, validation: b, test: c}",), "error splits data.splits.train"),

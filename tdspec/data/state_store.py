@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from tdspec.errors import DataError
+from tdspec.spec.quantities import quantity
 
 Array = np.ndarray[Any, Any]
 RECORD, LOCK = "cache.json", ".lock"
@@ -256,7 +257,9 @@ def _require_space(folder: Path, spec: StoreSpec, done: int) -> None:
     needed = spec.num_bytes * (spec.num_rows - done) // spec.num_rows
     free = shutil.disk_usage(folder).free
     if needed > free:
-        message = f"the teacher's states need {in_bytes(needed)}, the disk of {folder} has {in_bytes(free)} left"
+        message = (
+            f"the teacher's states need {quantity(needed, 'B')}, the disk of {folder} has {quantity(free, 'B')} left"
+        )
         raise DataError(message, SPACE_HINT)
 
 
@@ -277,12 +280,3 @@ def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, folder / RECORD)
-
-
-def in_bytes(count: float) -> str:
-    """A number of bytes for people: 1536000 -> "1.5 MB"."""
-    units = ("bytes", "kB", "MB", "GB", "TB", "PB")
-    power = 0
-    while count >= 1000 and power < len(units) - 1:
-        count, power = count / 1000, power + 1
-    return f"{count:.0f} bytes" if power == 0 else f"{count:.1f} {units[power]}"

@@ -1,7 +1,8 @@
 """Backbones: functional Keras models without a head, built from plain arguments, without weights and without a network.
 
-In: a class and its config, a preset, an application, a file, or the widths of an MLP. Out: a `Backbone`.
-Leaves out: loading weights (`weights.py`), preprocessing and head (`models.py`).
+In: a class and its config, a preset, a file, or the widths of an MLP. Out: a `Backbone`.
+Leaves out: models of keras.applications (`applications.py`), loading weights (`weights.py`), preprocessing and head
+(`models.py`).
 """
 
 from __future__ import annotations
@@ -46,12 +47,14 @@ class Backbone:
         kind: what a person calls it, such as "ViTBackbone".
         size: (height, width) of the image it reads, or None for columns and text.
         columns: the columns it reads, or () for an image or a text.
+        scales_pixels: whether it brings pixels 0..255 into its range itself.
     """
 
     model: keras.Model
     kind: str
     size: tuple[int, int] | None
     columns: tuple[Column, ...] = ()
+    scales_pixels: bool = False
 
 
 Size = tuple[int, int] | None
@@ -63,7 +66,8 @@ SHAPE_ARGUMENTS = frozenset({"image_shape", "input_shape"})
 CLASS_ENDINGS = ("Backbone", "VisionEncoder", "TextEncoder")
 
 
-def _suggestion(word: str, words: Iterable[str]) -> str:
+def suggestion(word: str, words: Iterable[str]) -> str:
+    """A hint at the nearest of some words; "" where none is near."""
     near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else ""
 
@@ -82,12 +86,12 @@ def hub_class(class_name: str, config: Mapping[str, Any], *, size: Size, channel
     """
     classes = {name: cls for name, cls in vars(keras_hub.models).items() if name.endswith(CLASS_ENDINGS)}
     if class_name not in classes:
-        raise GraphError(f"keras-hub has no class '{class_name}'", _suggestion(class_name, classes))
+        raise GraphError(f"keras-hub has no class '{class_name}'", suggestion(class_name, classes))
     backbone_class = classes[class_name]
     parameters = inspect.signature(backbone_class.__init__).parameters
     unknown = [name for name in config if name not in parameters]
     if unknown:
-        raise GraphError(f"{class_name} has no argument '{unknown[0]}'", _suggestion(unknown[0], parameters))
+        raise GraphError(f"{class_name} has no argument '{unknown[0]}'", suggestion(unknown[0], parameters))
     arguments = dict(config)
     for name in SHAPE_ARGUMENTS.intersection(parameters):
         arguments[name] = _image_shape(config, name, parameters[name].default, size, channels)
@@ -163,26 +167,6 @@ def hub_preset(preset: str, *, size: Size, channels: int) -> Backbone:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GraphError(f"preset '{preset}' cannot be read: {first_sentence(error)}") from error
     return Backbone(model, type(model).__name__, _settled_size(model, size, channels))
-
-
-def application(name: str, *, size: Size, channels: int) -> Backbone:
-    """A keras.applications model without its classifier and without its own preprocessing.
-
-    Raises:
-        GraphError: no such model, or it cannot take this size.
-    """
-    names = [word for word in dir(keras.applications) if word[:1].isupper()]
-    if name not in names:
-        raise GraphError(f"keras.applications has no '{name}'", _suggestion(name, names))
-    build = getattr(keras.applications, name)
-    if size is None:
-        size = (224, 224)
-    options = {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(build).parameters else {}
-    try:
-        model = build(include_top=False, weights=None, input_shape=(*size, channels), **options)
-    except ValueError as error:
-        raise GraphError(f"{name} refuses an input of {size[0]} x {size[1]}: {first_sentence(error)}") from error
-    return Backbone(model, name, size)
 
 
 def keras_file(file: str, *, size: Size, channels: int) -> Backbone:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tdspec.graph.picture_style import quantity, shape_text
+from tdspec.graph.picture_style import shape_text
 from tdspec.graph.plan_views import models_of
+from tdspec.spec.quantities import quantity
 
 Plan = Mapping[str, Any]
 ABSENT = "nothing"

@@ -31,12 +31,12 @@ from tdspec.graph.picture_style import (
     attached,
     badges,
     floor,
-    quantity,
     shape_text,
     span,
 )
 from tdspec.graph.picture_talk import talk
 from tdspec.graph.plan_views import plans_apart, with_one_teacher
+from tdspec.spec.quantities import quantity
 
 CUTS = {"low": (LOW, "l"), "high": (HIGH, "h")}
 

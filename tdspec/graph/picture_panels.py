@@ -22,10 +22,10 @@ from tdspec.graph.picture_style import (
     Plan,
     attached,
     floor,
-    quantity,
     shape_text,
     term_colors,
 )
+from tdspec.spec.quantities import quantity
 
 COST_COLORS = {"student": STUDENT, "teacher": TEACHER, "interaction": TALK, "codecs": "#0f766e"}
 ROW, HEAD, PAD = 62.0, 44.0, 16.0

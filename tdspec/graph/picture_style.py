@@ -1,4 +1,4 @@
-"""What all parts of the picture agree on: measures, colours, how terms are attached and how quantities read.
+"""What all parts of the picture agree on: measures, colours, how terms are attached.
 
 In: a plan's parts. Out: places, colours and short texts.
 Leaves out: shapes (`drawing.py`) and the parts themselves (`picture*.py`).
@@ -40,17 +40,6 @@ TERM_COLORS = {
     "state_consistency": "#4d7c0f",
 }
 OTHER_TERM_COLORS = ("#92400e", "#3f3f46", "#9d174d", "#155e75")
-
-SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def quantity(value: float, unit: str = "") -> str:
-    """A number to three digits with its scale: 87455232 -> "87.5 M", and "8.7 GFLOPs" with a unit."""
-    for scale, letter in SCALES:
-        if value >= 0.9995 * scale:
-            digits = value / scale
-            return f"{digits:.{max(0, 2 - len(str(int(digits + 0.005))) + 1)}f} {letter}{unit}"
-    return f"{value:.0f} {unit}".rstrip()
 
 
 def shape_text(shape: Sequence[int | None]) -> str:

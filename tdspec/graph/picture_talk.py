@@ -24,10 +24,10 @@ from tdspec.graph.picture_style import (
     Plan,
     attached,
     badges,
-    quantity,
     shape_text,
 )
 from tdspec.spec.checks import CONTROL_METHODS
+from tdspec.spec.quantities import quantity
 
 CODEC_WIDTH, CODEC_HEIGHT, MESSAGE_WIDTH, BADGE_ROOM = 116.0, 66.0, 128.0, 126.0
 STUDENT_EDGE, TEACHER_EDGE = MARGIN + COLUMN_WIDTH + 16, WIDTH - MARGIN - COLUMN_WIDTH - 16

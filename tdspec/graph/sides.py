@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from tdspec.errors import GraphError
 from tdspec.graph import backbones
+from tdspec.graph.applications import application
 from tdspec.graph.backbones import Backbone, Column
 from tdspec.graph.codecs import StateShape
 from tdspec.graph.cuts import CutPoint, Segments, clean_cuts, find_cut, split
@@ -68,7 +69,10 @@ def _mlp(backbone: spec_model.MlpBackbone, **image: Any) -> Backbone:
 BUILDERS: dict[type, tuple[str, Callable[..., Backbone]]] = {
     spec_model.ClassBackbone: ("class", lambda b, **image: backbones.hub_class(b.class_name, b.config, **image)),
     spec_model.PresetBackbone: ("preset", lambda b, **image: backbones.hub_preset(b.preset, **image)),
-    spec_model.ApplicationBackbone: ("application", lambda b, **image: backbones.application(b.application, **image)),
+    spec_model.ApplicationBackbone: (
+        "application",
+        lambda b, **image: application(b.application, imagenet=b.weights == "imagenet", **image),
+    ),
     spec_model.FileBackbone: ("file", lambda b, **image: backbones.keras_file(b.file, **image)),
     spec_model.MlpBackbone: ("mlp", _mlp),
 }
@@ -133,6 +137,7 @@ def whole_model(
     mapped = side == "teacher" and part.class_map is not None
     units = None if part.head == "none" else units_of(document.spec.task.type, num_classes_of(document, facts))
     image = ImageInput(part.input.column, part.input.channels, part.input.scale, part.input.mean, part.input.std)
+    _require_pixels(document, side, built, image)
     with placed(document, f"{side}.head"):
         whole = assemble(
             built,
@@ -147,6 +152,13 @@ def whole_model(
     if side == "teacher" and part.head == "own" and document.spec.task.type != "regression":
         whole = with_logits(whole)
     return _with_map(document, whole, facts) if side == "teacher" else whole
+
+
+def _require_pixels(document: Document, side: str, built: Backbone, image: ImageInput) -> None:
+    """A backbone that scales pixels itself must be given them as they are."""
+    if built.scales_pixels and (image.scale, image.mean, image.std) != ((0, 255), (0,), (1,)):
+        message = f"found other values than pixels 0 to 255, which {built.kind} scales itself"
+        raise document.error(f"{side}.input", message, "write input.scale: [0, 255], without mean and std")
 
 
 def _with_map(document: Document, teacher: WholeModel, facts: SourceFacts) -> WholeModel:

@@ -14,19 +14,10 @@ from tdspec.graph.flops import count_flops
 from tdspec.graph.plan_views import models_of
 from tdspec.graph.sides import CutModel
 from tdspec.graph.walk import nodes_of
+from tdspec.spec.quantities import quantity
 
 # The paper's symbols for where a model is cut; with a question mark where the spec leaves it open.
 _MARKS = {"low": "l (low)", "high": "h (high)"}
-
-UNITS = ("", " k", " M", " G", " T", " P")
-
-
-def in_short(count: float) -> str:
-    """A count with a unit: 87455232 -> "87.5 M"."""
-    power = 0
-    while count >= 1000 and power < len(UNITS) - 1:
-        count, power = count / 1000, power + 1
-    return f"{count:.3g}{UNITS[power]}"
 
 
 def shape_text(shape: Iterable[int | None]) -> str:
@@ -92,8 +83,8 @@ def cut_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             row["name"],
             row["kind"],
             shape_text(row["shape"]),
-            in_short(row["parameters"]),
-            in_short(row["flops"]),
+            quantity(row["parameters"]),
+            quantity(row["flops"]),
             " ".join([*(_MARKS[word] for word in row["cut"]), *(f"{_MARKS[word]}?" for word in row["suggested"])]),
         )
         for row in rows
@@ -109,8 +100,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
             name if segment is model["segments"][0] else "",
             segment["name"],
             shape_text(segment["output_shape"]),
-            in_short(segment["parameters"]),
-            in_short(segment["flops"]),
+            quantity(segment["parameters"]),
+            quantity(segment["flops"]),
             _range(segment["layers"]),
         )
         for name, model in models.items()
@@ -127,9 +118,9 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     told = f"; for the terms L of {', '.join(learned)}: exp(-s) * L + s, with a learned s each" if learned else ""
     lines.append(f"loss: {' + '.join(terms)}{told}")
     totals, cost = plan["totals"]["parameters"], plan["cost"]
-    lines.append("parameters: " + ", ".join(f"{name} {in_short(count)}" for name, count in totals.items()))
-    parts = ", ".join(f"{name} {in_short(cost[name])}" for name in ("student", "teacher", "interaction", "codecs"))
-    lines.append(f"FLOPs of an example's step: {in_short(cost['total'])} ({parts})")
+    lines.append("parameters: " + ", ".join(f"{name} {quantity(count)}" for name, count in totals.items()))
+    parts = ", ".join(f"{name} {quantity(cost[name])}" for name in ("student", "teacher", "interaction", "codecs"))
+    lines.append(f"FLOPs of an example's step: {quantity(cost['total'])} ({parts})")
     if "teacher_cache" in plan:
         lines.append(_cache_line(plan["teacher_cache"]))
     return lines
@@ -137,10 +128,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
 
 def _cache_line(cache: Mapping[str, Any]) -> str:
     shapes = ", ".join(f"{tensor['name']} {shape_text(tensor['shape'])}" for tensor in cache["tensors"])
-    size = f"{in_short(cache['bytes_per_example'])} bytes for an example"
-    return (
-        f"teacher cache: {shapes} in {cache['dtype']}, {size}; spares its step {in_short(cache['flops_spared'])} FLOPs"
-    )
+    size, spared = quantity(cache["bytes_per_example"], "B"), quantity(cache["flops_spared"], "FLOPs")
+    return f"teacher cache: {shapes} in {cache['dtype']}, {size} for an example; spares its step {spared}"
 
 
 def _range(layers: Sequence[Mapping[str, Any]]) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import warnings
 import zipfile
 from collections.abc import Callable
+from itertools import zip_longest
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from tdspec.errors import WeightsError
+from tdspec.graph.applications import keras_application
 from tdspec.graph.presets import fetch_preset
 from tdspec.graph.reasons import first_sentence
 from tdspec.graph.stored_weights import stored_sizes
@@ -66,9 +68,7 @@ def _own(model: keras.Model, backbone: Any) -> None:
 def _imagenet(model: keras.Model, backbone: Any) -> None:
     shape = tuple(model.inputs[0].shape[1:])
     try:
-        source = getattr(keras.applications, backbone.application)(
-            include_top=False, weights="imagenet", input_shape=shape
-        )
+        source = keras_application(backbone.application, shape, weights="imagenet")
     except UNREADABLE as error:
         raise WeightsError(
             f"the imagenet weights of {backbone.application} cannot be loaded: {first_sentence(error)}",
@@ -124,7 +124,7 @@ def from_file(model: keras.Model, file: str) -> None:
 
 
 def _copy(source: keras.Model, target: keras.Model, what: str) -> None:
-    """Copy all variables, in order; both models come from the same class."""
+    """Copy all variables, in order; both models come from the same class, and have the same layers."""
     pairs = list(zip(source.weights, target.weights, strict=False))
     wrong = [(old, new) for old, new in pairs if tuple(old.shape) != tuple(new.shape)]
     if len(source.weights) != len(target.weights):
@@ -132,8 +132,27 @@ def _copy(source: keras.Model, target: keras.Model, what: str) -> None:
     if wrong:
         old, new = wrong[0]
         raise WeightsError(f"{what} has {old.path} of shape {tuple(old.shape)}, the model wants {tuple(new.shape)}")
+    _require_same_layers(source, target, what)
     for old, new in pairs:
         new.assign(old)
+
+
+def _require_same_layers(source: keras.Model, target: keras.Model, what: str) -> None:
+    """Refuse models that differ in layers without weights, which no variable tells apart."""
+    for old, new in zip_longest(_layers(source), _layers(target), fillvalue="no layer"):
+        if old != new:
+            raise WeightsError(f"{what} are of a network with {old} where the model has {new}")
+
+
+def _layers(model: keras.Model) -> list[str]:
+    """What each layer is, and by what numbers it rescales; dropout, which a spec may change, left out."""
+    return [
+        f"{type(layer).__name__}({layer.scale}, {layer.offset})"
+        if isinstance(layer, keras.layers.Rescaling)
+        else type(layer).__name__
+        for layer in model.layers
+        if not isinstance(layer, keras.layers.Dropout)
+    ]
 
 
 def check_finite(model: keras.Model, whose: str) -> None:

@@ -13,9 +13,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tdspec.report.bench_record import LABELS, in_bytes, in_flops, in_time, product_dtype
+from tdspec.report.bench_record import LABELS, in_time, product_dtype
 from tdspec.report.plots import svg_of
 from tdspec.run.bench import NOT_IN_GRAPH
+from tdspec.spec.quantities import quantity
 
 INK, MUTED, LINE = "#1f2430", "#5b6472", "#c9ced6"
 # The colours of the picture of the graph; each with that of a text upon it.
@@ -71,7 +72,7 @@ def _header(drawing: Figure, record: Mapping[str, Any]) -> None:
         record["precision"],
         "XLA" if record["xla"] else "no XLA",
         f"one device, {record['machine']['cores']} cores",
-        f"peak memory {in_bytes(record['peak_memory_bytes'])}",
+        f"peak memory {quantity(record['peak_memory_bytes'], 'B')}",
     ]
     drawing.text(0.03, 0.865, " · ".join(facts), color=MUTED, va="center")
     notes = [f"random weights: {', '.join(record['weights']['random'])}"] if record["weights"]["random"] else []
@@ -120,7 +121,7 @@ def _rates(axes: Axes, record: Mapping[str, Any]) -> None:
     for row, (name, like) in enumerate(zip(rates, ("student_forward", "rest"), strict=True)):
         axes.barh(row, rates[name], color=COLORS[like][0], height=0.62)
         gap = 0.01 * max(rates.values())
-        axes.text(rates[name] + gap, row, f"{in_flops(rates[name])}/s", va="center", fontsize=8.5)
+        axes.text(rates[name] + gap, row, f"{quantity(rates[name], 'FLOP')}/s", va="center", fontsize=8.5)
     axes.set_yticks(range(len(rates)), list(rates))
     axes.set_xlim(0, 1.12 * max(rates.values()))
     axes.set_ylim(1.6, -0.6)

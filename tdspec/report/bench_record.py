@@ -15,6 +15,7 @@ from tdspec.graph.plan import versions
 from tdspec.report.scaling import FORMULA, Hardware, Scaled, Work
 from tdspec.run.bench import NOT_IN_GRAPH, STEP, Measurement, Share, median
 from tdspec.run.compiling import AUTO
+from tdspec.spec.quantities import quantity
 
 FORMAT = 1
 FLOAT32_BYTES = 4
@@ -36,7 +37,6 @@ COSTS = {
     "interaction": ("interaction", 1.0),
     "codecs": ("codecs", 1.0),
 }
-DIVISORS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def record_of(measured: Measurement) -> dict[str, Any]:
@@ -115,18 +115,19 @@ def lines_of(record: Mapping[str, Any]) -> list[str]:
     lines += [_part_line(part, record["flops"]["per_step"]) for part in record["parts"]]
     lines += [f"note: {text}" for text in _about_differences(record)]
     product, step = product_dtype(record["precision"]), record["timed"][STEP]
-    peaks = ", ".join(f"{name} {in_flops(rate)}/s" for name, rate in record["matrix_product_flops_per_second"].items())
+    rates = record["matrix_product_flops_per_second"]
+    peaks = ", ".join(f"{name} {quantity(rate, 'FLOP')}/s" for name, rate in rates.items())
     return [
         *lines,
         "",
-        f"FLOPs of the plan  {in_flops(record['flops']['per_step'])} a step,"
-        f" {in_flops(record['flops']['per_example'])} an example",
-        f"achieved           {in_flops(record['flops']['per_second'])}/s without the input:"
+        f"FLOPs of the plan  {quantity(record['flops']['per_step'], 'FLOP')} a step,"
+        f" {quantity(record['flops']['per_example'], 'FLOP')} an example",
+        f"achieved           {quantity(record['flops']['per_second'], 'FLOP')}/s without the input:"
         f" {record['share_of_product']:.1%} of this machine's {product} matrix product",
         f"matrix product     {peaks} (measured in this process)",
         f"rounds             {len(step['seconds'])}, medians of; the step without input took"
         f" {in_time(min(step['seconds']))} to {in_time(max(step['seconds']))}, {step['steps']} a round",
-        f"peak memory        {in_bytes(record['peak_memory_bytes'])} of the process, compiling included",
+        f"peak memory        {quantity(record['peak_memory_bytes'], 'B')} of the process, compiling included",
         f"first step         {record['first_step_seconds']:.1f} s, compiling included",
     ]
 
@@ -195,10 +196,10 @@ def scaling_lines(record: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{record['name']}: computed, not measured",
         f"  {record['formula']}",
-        f"  a device: batch {work['batch_size']}, {in_flops(work['flops'])} a step;"
-        f" {in_flops(hardware['device_flops'])}/s x {hardware['device_efficiency']:g}",
-        f"  the link: {in_bytes(work['gradient_bytes'])} of gradients;"
-        f" {in_bytes(hardware['link_bandwidth'])}/s, {hardware['link_latency'] * 1e6:g} us;"
+        f"  a device: batch {work['batch_size']}, {quantity(work['flops'], 'FLOP')} a step;"
+        f" {quantity(hardware['device_flops'], 'FLOP')}/s x {hardware['device_efficiency']:g}",
+        f"  the link: {quantity(work['gradient_bytes'], 'B')} of gradients;"
+        f" {quantity(hardware['link_bandwidth'], 'B')}/s, {hardware['link_latency'] * 1e6:g} us;"
         " nothing overlaps",
         "",
         f"{'devices':>8}{'compute':>12}{'all-reduce':>12}{'step':>12}{'efficiency':>12}{'examples/s':>16}",
@@ -215,18 +216,3 @@ def in_time(seconds: float) -> str:
     if seconds >= 1:
         return f"{seconds:.2f} s"
     return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} us"
-
-
-def in_flops(flops: float) -> str:
-    """FLOPs for people."""
-    return _scaled_number(flops, "FLOP")
-
-
-def in_bytes(number: float) -> str:
-    """Bytes for people."""
-    return _scaled_number(number, "B")
-
-
-def _scaled_number(number: float, unit: str) -> str:
-    divisor, letter = next(((size, letter) for size, letter in DIVISORS if number >= size), (1.0, ""))
-    return f"{number / divisor:.3g} {letter}{unit}"

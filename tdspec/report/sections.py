@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tdspec.graph.picture import draw
-from tdspec.graph.picture_style import quantity
 from tdspec.report import html
 from tdspec.report.answer import SPLITS, answer
 from tdspec.report.plots import ACCENT, MUTED, SECOND, Series, curves
 from tdspec.report.reading import Facts, Row
 from tdspec.spec.figures import MORE_IS_BETTER, VALIDATION
+from tdspec.spec.quantities import quantity
 
 NO_EPOCH = "No epoch has ended yet."
 NO_PLAN = "The graph was not built: there is no plan.json."

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from tdspec.errors import RunError
@@ -173,14 +174,20 @@ def _states(
     assert cut.segments is not None
     lower, middle = cut.segments.lower, cut.segments.middle
     low = lower({name: features[name] for name in lower.input}, training=False)
-    high = middle([low, *(features[tensor.name] for tensor in middle.inputs[1:])], training=False)
+    high = middle([low, *_fed(middle.inputs[1:], features)], training=False)
     tensors = {LOW: low, HIGH: high}
     if messages:
-        tensors[MESSAGE] = getattr(compiled.distiller, f"{side}_codec").encode([low, high])
+        encode = getattr(compiled.distiller, f"{side}_codec").encode
+        tensors[MESSAGE] = encode([low, high, *_fed(encode.inputs[2:], features)])
     for name, tensor in tensors.items():
         states = np.asarray(tensor, np.float32)
         mask = np.asarray(features[cut.whole.mask], np.float32)[..., None] if cut.whole.mask else None
         yield name, states * mask if mask is not None and mask.ndim == states.ndim else states
+
+
+def _fed(entries: list[Any], features: Mapping[str, np.ndarray]) -> list[Any]:
+    """What the inputs that tell padding are fed, as tensors: Keras takes no arrays beside the states."""
+    return [keras.ops.convert_to_tensor(features[entry.name]) for entry in entries]
 
 
 def _accuracy(compiled: Compiled, examples: _Examples, batches: list[Any]) -> tuple[float, ...]:

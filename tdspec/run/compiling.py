@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.plan import plan_of
+from tdspec.spec.quantities import quantity
 
 AUTO = "auto"
 # From here on compiling has paid, measured by tests/benchmarks/jit.py on two cores. What it costs (3 to 22 s) and what
@@ -53,6 +54,6 @@ def jit_of(compiled: Compiled, total_steps: int | None, plan: Mapping[str, Any] 
     flops = (plan or plan_of(compiled))["cost"]["total"] * spec.data.batch_size
     if total_steps * flops >= WORTH_FLOPS:
         return Jit(AUTO)
-    work = f"{total_steps:,} steps of {flops / 1e9:.2g} GFLOP"
+    work = f"{total_steps:,} steps of {quantity(flops, 'FLOP')}"
     limits = f"{WORTH_STEPS:,} steps or {WORTH_FLOPS / 1e12:g} TFLOP"
     return Jit("off", f"the step runs without XLA: {work} are over before compiling pays, from {limits} on (jit: on)")

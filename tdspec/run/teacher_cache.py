@@ -23,7 +23,7 @@ from tdspec.data.identity import inputs_sha256
 from tdspec.data.images import read_error
 from tdspec.data.pipeline import LoadedSplits
 from tdspec.data.split import Split
-from tdspec.data.state_store import StateFiles, StoreSpec, Writer, in_bytes, open_files, writing
+from tdspec.data.state_store import StateFiles, StoreSpec, Writer, open_files, writing
 from tdspec.errors import RunError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.plan import versions
@@ -32,6 +32,7 @@ from tdspec.run.counter import Counter
 from tdspec.run.signals import postponed_signals, stop_on_signals
 from tdspec.run.teacher_keys import teacher_words
 from tdspec.spec.model import TeacherCache
+from tdspec.spec.quantities import quantity
 
 FORMAT = 2
 FOLDER_VARIABLE = "TDSPEC_CACHE_DIR"
@@ -145,7 +146,7 @@ def _compute(compiled: Compiled, split: Split, root: Path, spec: StoreSpec, stre
             raise
         except tf.errors.OpError as error:
             raise (read_error(error) or error) from error
-        counter.close(f"{spec.num_rows:,} examples, {in_bytes(spec.num_bytes)}, in {spec.folder(root)}")
+        counter.close(f"{spec.num_rows:,} examples, {quantity(spec.num_bytes, 'B')}, in {spec.folder(root)}")
 
 
 def _batches_of_states(

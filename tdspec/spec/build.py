@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any, TypeVar, cast, get_type_hints
 
 from tdspec.spec import model
-from tdspec.spec.paths import absolute, map_paths
+from tdspec.spec.paths import absolute_paths
 
 Values = Mapping[str, Any]
 T = TypeVar("T")
@@ -24,7 +24,7 @@ def build_spec(values: Values, folder: str) -> model.Spec:
         values: the spec with every default.
         folder: the spec's folder; paths in the Spec are absolute.
     """
-    values = map_paths(values, lambda key_path, text: absolute(key_path, text, folder))
+    values = absolute_paths(values, folder)
     teacher = values.get("teacher")
     communication, train = values["communication"], values["train"]
     return _take(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from tdspec.spec.facts import Check, Facts
+from tdspec.spec.paths import absolute_paths
 from tdspec.spec.problems import Problem
 from tdspec.spec.words import found, quoted
 
@@ -135,8 +136,10 @@ def _teacher_split_alike(facts: Facts) -> Iterator[Problem]:
     reference = facts.references.get("teacher")
     if reference is None or facts.values["method"] == "scratch":
         return
-    ours, theirs = facts.values["data"], reference["data"]
-    if any(ours.get(key) != theirs.get(key) for key in ("source", "name")):
+    ours, theirs = absolute_paths(facts.values, facts.folder)["data"], reference["data"]
+    # What names a source besides its kind; the path of tfds is only where its files are kept.
+    name = KEYS_NEEDED.get(ours["source"], "source")
+    if any(ours.get(key) != theirs.get(key) for key in ("source", name)):
         return
     drawn = not isinstance(ours["splits"]["train"], str) and "by" not in ours["splits"]
     same_draw = not drawn or facts.values["seed"] == reference["seed"]

@@ -22,12 +22,15 @@ class Facts:
     Attributes:
         written: what the user wrote.
         values: with every default; sections that the schema refuses are absent.
-        references: the values of the spec that a model's backbone names, by the model's key ("teacher", "teachers[0]").
+        references: the values of the spec that a model's backbone names, by the model's key ("teacher", "teachers[0]");
+            paths in them are absolute.
+        folder: the folder that relative paths of `written` and `values` start from.
     """
 
     written: Mapping[str, Any]
     values: Mapping[str, Any]
     references: Mapping[str, Mapping[str, Any]]
+    folder: str
 
     def views(self) -> Iterator[Facts]:
         """The facts of each of several `teachers`, as if it were the only one."""
@@ -35,7 +38,7 @@ class Facts:
             written = {**self.written, "teacher": self.written["teachers"][index]}
             keys = {f"teachers[{index}]": "teacher", "student": "student"}
             references = {keys[key]: reference for key, reference in self.references.items() if key in keys}
-            yield Facts(written, {**self.values, "teacher": values}, references)
+            yield Facts(written, {**self.values, "teacher": values}, references, self.folder)
 
     def sides(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Teacher and student, those that are there."""

@@ -19,7 +19,7 @@ from tdspec.spec.checks_teachers import about, key_of
 from tdspec.spec.facts import Facts
 from tdspec.spec.hashing import content_hash
 from tdspec.spec.overrides import apply_overrides
-from tdspec.spec.paths import model_keys, models_in
+from tdspec.spec.paths import absolute_paths, model_keys, models_in
 from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.scalars import TRUTH_WORDS
@@ -119,7 +119,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Documen
     found = _examine(file, overrides, ())
     if has_error(found.diagnostics):
         raise SpecError(found.diagnostics)
-    spec = build_spec(found.values, os.path.dirname(os.path.abspath(file)))
+    spec = build_spec(found.values, _folder(file))
     return Document(spec, found.values, found.source, found.diagnostics, found.sha256)
 
 
@@ -139,6 +139,11 @@ class _Examined(NamedTuple):
     diagnostics: tuple[Diagnostic, ...]
     sha256: str
 
+    @property
+    def absolute(self) -> dict[str, Any]:
+        """The values with absolute paths, for a spec that may lie in another folder."""
+        return absolute_paths(self.values, _folder(self.source.file))
+
 
 class _Reference(NamedTuple):
     """A spec that a backbone names, or why it cannot be used."""
@@ -146,6 +151,11 @@ class _Reference(NamedTuple):
     examined: _Examined | None
     problem: Problem | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def _folder(file: str) -> str:
+    """The absolute path of the folder of a spec."""
+    return os.path.dirname(os.path.abspath(file))
 
 
 def _examine(file: str, overrides: Sequence[str], chain: tuple[str, ...]) -> _Examined:
@@ -163,7 +173,7 @@ def _examine(file: str, overrides: Sequence[str], chain: tuple[str, ...]) -> _Ex
         if "spec" in part["backbone"]
     }
     sound = {side: item.examined for side, item in references.items() if item.examined}
-    facts = Facts(written, values, {side: examined.values for side, examined in sound.items()})
+    facts = Facts(written, values, {side: examined.absolute for side, examined in sound.items()}, _folder(file))
     problems += run_checks(facts, refused)
     problems += [item.problem for item in references.values() if item.problem]
     problems += _ambiguous_texts(source)

@@ -87,6 +87,16 @@ def absolute(key_path: KeyPath, text: str, folder: str) -> str:
     return expanded if is_folder else text
 
 
+def absolute_paths(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A copy of a spec in which every path is absolute.
+
+    Args:
+        values: the spec as plain data.
+        folder: the folder relative paths start from.
+    """
+    return map_paths(values, lambda key_path, text: absolute(key_path, text, folder))
+
+
 def relative(key_path: KeyPath, text: str, old_folder: str, new_folder: str) -> str:
     """The text that means in `new_folder` what `text` means in `old_folder`, with forward slashes."""
     path = absolute(key_path, text, old_folder)

@@ -17,7 +17,7 @@ from typing import Any
 from tdspec.errors import Diagnostic, SpecError
 from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS, TERMS
 from tdspec.spec.load import Document, load
-from tdspec.spec.paths import absolute, map_paths
+from tdspec.spec.paths import absolute_paths
 from tdspec.study.study_file import METHOD, VARIANTS, Study
 
 MAX_NAME = 100
@@ -188,7 +188,7 @@ def override(folder: str, key: str, value: Any) -> str:
     nested = value
     for step in reversed(key.split(".")):
         nested = {step: nested}
-    nested = map_paths(nested, lambda path, text: absolute(path, text, folder))
+    nested = absolute_paths(nested, folder)
     for step in key.split("."):
         nested = nested[step]
     return f"{key}={json.dumps(nested, ensure_ascii=False)}"
