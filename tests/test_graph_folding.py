@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -64,6 +66,15 @@ def test_the_folded_model_is_the_model(make: Any) -> None:
     assert {id(variable) for variable in found.variables} == {id(variable) for variable in model.variables}
     images = {name: _images()}
     assert np.allclose(found(images, training=False), model(images, training=False), rtol=1e-5, atol=1e-5)
+
+
+def test_a_trained_network_on_real_images(shared_folder: Path) -> None:
+    """EfficientNet-Lite0 with ImageNet's weights: to 1e-5 of the largest number that it gives."""
+    model = keras_hub.models.Backbone.from_preset(str(shared_folder / "presets" / "efficientnet_lite0"))
+    pictures = np.load(shared_folder / "data" / "cifar10_subset_10k_2k.npz")["x_test"][:8]
+    images = tf.image.resize(tf.cast(pictures, "float32"), (96, 96)) / 127.5 - 1
+    found, expected = folded(model)(images, training=False), model(images, training=False)
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_gradients_are_those_of_the_model() -> None:
