@@ -58,13 +58,28 @@ def test_two_workers_are_one_device(jit: str, more: list[str], trained: Trained,
 )
 def test_whatever_looks_at_all_examples(settings: list[str], trained: Trained, tmp_path: Path) -> None:
     """Terms that compare examples; the balance of terms and states that are kept."""
+    _assert_two_are_one(settings, trained, tmp_path)
+
+
+def _assert_two_are_one(settings: list[str], trained: Trained, folder: Path) -> None:
     changes = [word for setting in settings for word in ("--set", setting)]
-    runs = [RunFolder(tmp_path / name) for name in ("one", "two")]
+    runs = [RunFolder(folder / name) for name in ("one", "two")]
     for run, words in zip(runs, ((), (*MULTI, *WORKERS)), strict=True):
         told = ("train", "small.yaml", *changes, *words, "--run-dir", str(run.path))
-        ended = command(*told, folder=trained.folder, TDSPEC_CACHE_DIR=str(tmp_path / f"cache_{run.path.name}"))
+        ended = command(*told, folder=trained.folder, TDSPEC_CACHE_DIR=str(folder / f"cache_{run.path.name}"))
         assert ended.code == 0, ended.err
     assert_close(runs[1], runs[0])
+
+
+@pytest.mark.slow
+def test_batch_normalization_sees_the_batch_of_all_workers(trained: Trained, tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Dense(12, use_bias=False)(keras.layers.Flatten()(image))
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
+    keras.Model(image, keras.layers.Dense(8)(x)).save(tmp_path / "normalized.keras")
+    backbone = f"{{file: {tmp_path / 'normalized.keras'}, weights: random}}"
+    student = f"student={{backbone: {backbone}, input: {{size: [8, 8], channels: 1}}, head: {{}}}}"
+    _assert_two_are_one(["method=logit", student], trained, tmp_path)
 
 
 @pytest.fixture(scope="module")
