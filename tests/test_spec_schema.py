@@ -10,7 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tdspec.spec import model
-from tdspec.spec.schema import Schema, branches, default_at, fill, follow, key_homes, schema, schema_at
+from tdspec.spec.schema import Schema, branches, default_at, fill, follow, key_homes, nodes_at, schema, schema_at
+from tdspec.spec.source import parse_dotted
 from tdspec.spec.violations import EXPLANATIONS
 from tdspec.spec.words import PATTERN_WORDS, TYPE_WORDS, expected
 
@@ -211,3 +212,22 @@ def test_homes_of_keys() -> None:
         "losses.nkd.temperature",
     )
     assert key_homes()["learning_rate"] == ("train.optimizer.learning_rate",)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_known"),
+    [
+        *((home, True) for homes in key_homes().values() for home in homes),
+        ("teachers[0].cut.low", True),
+        ("student.backbone.mlp.units[1]", True),
+        ("student.backbone.config.layers.units", True),
+        ("data.where.label", True),
+        ("losses.tusk", False),
+        ("teachers[0].bogus", False),
+        ("student.backbone.mlp.units.first", False),
+        ("train.epochs.more", False),
+        ("data[0]", False),
+    ],
+)
+def test_whether_there_is_a_key(key: str, is_known: bool) -> None:
+    assert bool(nodes_at(parse_dotted(key))) is is_known

@@ -164,6 +164,25 @@ def schema_at(path: Sequence[str | int]) -> Schema | None:
     return follow(node)
 
 
+def nodes_at(path: Sequence[str | int]) -> list[Schema]:
+    """The alternatives of a key path, in lists and mappings of free form too; none where there is no such key."""
+    nodes = [schema()]
+    for step in path:
+        nodes = [entry for node in nodes for branch in branches(node) for entry in _entries(branch, step)]
+    return [branch for node in nodes for branch in branches(node)]
+
+
+def _entries(node: Schema, step: str | int) -> list[Schema]:
+    """What a node says of one of its entries."""
+    if not node:
+        return [{}]  # of free form, as is what is in it
+    if isinstance(step, int):
+        return [node["items"]] if "items" in node else []
+    if "properties" in node:
+        return [node["properties"][step]] if step in node["properties"] else []
+    return [node.get("additionalProperties", {})] if "object" in type_names(node) else []
+
+
 def default_at(path: Sequence[str | int]) -> Any:
     """The default of a key path, itself filled in; None where it has none."""
     node = schema_at(path)

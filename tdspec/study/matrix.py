@@ -12,12 +12,15 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from tdspec.errors import Diagnostic, SpecError
 from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS, TERMS
 from tdspec.spec.load import Document, load
 from tdspec.spec.paths import absolute_paths
+from tdspec.spec.schema import nodes_at
+from tdspec.spec.source import dotted, parse_dotted
 from tdspec.study.study_file import METHOD, VARIANTS, Study
 
 MAX_NAME = 100
@@ -135,9 +138,11 @@ def leaks(runs: Sequence[StudyRun]) -> tuple[str, ...]:
     )
 
 
+@cache
 def is_ignored(method: str, key: str) -> bool:
-    """Whether a method does not read a key; one that is unknown reads all, so that its spec is refused."""
-    if method not in TERMS:
+    """Whether a method does not read a key; what is unknown of either counts as read, so that the spec is refused."""
+    path = parse_dotted(key)
+    if method not in TERMS or dotted(path) != key or not nodes_at(path):
         return False
     section, _, rest = key.partition(".")
     if section.partition("[")[0] in ("teacher", "teachers"):
