@@ -10,9 +10,10 @@ from test_study_matrix import study as study_by_fractions
 
 from tdspec.errors import SpecError
 from tdspec.spec.load import load
+from tdspec.study.keys import full_key
 from tdspec.study.matrix import plan_runs
 from tdspec.study.quests import Quest, plan_quests, search_leaks
-from tdspec.study.space import Choices, Range, default_space, full_key, start_of
+from tdspec.study.space import Choices, Range, default_space, start_of
 from tdspec.study.study_file import Study
 
 AXES = "axes: {method: [scratch, talking], seed: [0, 1]}\n"
@@ -95,3 +96,11 @@ def test_the_default_space_is_around_the_weights_of_the_method(tmp_path: Path) -
     assert start_of(space, values) == {key: values["losses"][key.split(".")[1]]["weight"] for key in space}
     alone = default_space(load(study.spec, ["method=scratch"]).values)
     assert list(alone) == ["train.optimizer.learning_rate"]
+
+
+def test_what_a_variant_sets_is_not_searched_for_it(tmp_path: Path) -> None:
+    variants = "variants: {full: {}, quiet: {losses.interaction: 0}}"
+    space = "space: {talking: {losses.interaction: [1, 2], losses.message_consistency: [1, 2]}}"
+    study = write_study(tmp_path, f"axes: {{method: [talking], {variants}}}\nsearch: {{per: [variants], {space}}}\n")
+    both = ["losses.interaction.weight", "losses.message_consistency.weight"]
+    assert [list(quest.space) for quest in quests(study)] == [both, both[1:]]

@@ -18,6 +18,7 @@ from tdspec.spec.figures import FIGURES
 from tdspec.spec.load import Document, load
 from tdspec.spec.problems import Problem
 from tdspec.spec.words import one_of
+from tdspec.study.keys import covers, full_key
 from tdspec.study.matrix import (
     as_key,
     combinations,
@@ -29,7 +30,7 @@ from tdspec.study.matrix import (
     slug,
     variant_of,
 )
-from tdspec.study.space import Space, full_key, start_of
+from tdspec.study.space import Space, start_of
 from tdspec.study.study_file import METHOD, REPETITION, Search, Study
 
 PlaceOf = Callable[[str], Place]
@@ -158,7 +159,11 @@ def plan_quests(study: Study, search: Search) -> dict[str, Quest]:
     quests = {}
     for key, group in groups.items():
         fixed = {**variant_of(study, group), **group}
-        space = {name: item for name, item in search.space.get(group[METHOD], {}).items() if name not in fixed}
+        space = {
+            name: item
+            for name, item in search.space.get(group[METHOD], {}).items()
+            if not any(covers(key, name) for key in fixed)
+        }
         if space:
             quests[key] = make_quest(
                 in_words(group),

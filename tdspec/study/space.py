@@ -15,10 +15,11 @@ from tdspec.spec.facts import ABSENT, dig
 from tdspec.spec.problems import Problem
 from tdspec.spec.source import KeyPath
 from tdspec.spec.words import quoted
+from tdspec.study.keys import WITHOUT_EFFECT, full_key
 
 WEIGHT_SPREAD = 30.0
 RATE_SPREAD = 10.0
-NOT_SEARCHED = ("method", "seed", "name", "version")
+NOT_SEARCHED = ("method", "seed", *WITHOUT_EFFECT)
 LEARNING_RATE = "train.optimizer.learning_rate"
 
 
@@ -84,12 +85,6 @@ def _dimension(item: Any) -> Dimension:
     if isinstance(item, list):
         return Choices(tuple(item))
     return Range(item["low"], item["high"], item["log"], item["integer"])
-
-
-def full_key(key: str) -> str:
-    """The key path that a number is set at: the weight of a term where the term alone is named."""
-    parts = key.split(".")
-    return f"{key}.weight" if len(parts) == 2 and parts[0] == "losses" else key
 
 
 def space_problems(values: Any, path: KeyPath) -> Iterator[Problem]:

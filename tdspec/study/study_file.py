@@ -17,8 +17,9 @@ from tdspec.errors import SpecError, UsageError
 from tdspec.spec.overrides import read_override
 from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
-from tdspec.spec.source import Source, dotted, plain_data
+from tdspec.spec.source import KeyPath, Source, dotted, plain_data
 from tdspec.spec.words import did_you_mean, found, quoted, similar
+from tdspec.study.keys import covers, full_key
 from tdspec.study.space import Space, read_space, space_problems
 from tdspec.study.study_schema import filled, study_schema, violations
 
@@ -98,7 +99,7 @@ def load_study(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
     if not isinstance(root.value, dict):
         raise fatal(root.place, "value", f"found {found(plain_data(root))}, expected a study: a mapping")
     source, values = Source(file, root), plain_data(root)
-    own = (*_both_ways(values), *_not_averaged(values), *_search_problems(values))
+    own = (*_lost(values), *_not_averaged(values), *_search_problems(values))
     problems = [*violations(values, study_schema()), *own]
     diagnostics = (*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems)))
     if has_error(diagnostics):
@@ -129,8 +130,9 @@ def _overridden(overrides: Sequence[str], values: Mapping[str, Any]) -> dict[str
         if has_error(diagnostics):
             raise SpecError(diagnostics)
         key = dotted(path)
-        if key in varied:
-            raise UsageError(f"found --set {text}, but {key} varies in the study", "change the study's file")
+        for other in varied:
+            if covers(other, key):
+                raise UsageError(f"found --set {text}, but {other} varies in the study", "change the study's file")
         found[key] = plain_data(node)
     return found
 
@@ -157,19 +159,30 @@ def _search(values: Mapping[str, Any]) -> Search:
     return Search(seeds=tuple(values["seeds"]), per=tuple(values["per"]), space=space, **rest)
 
 
-def _both_ways(values: Mapping[str, Any]) -> Iterator[Problem]:
-    """A key that varies cannot be the same for all, nor vary twice."""
-    axes, settings = values.get("axes"), values.get("set")
-    if not isinstance(axes, dict):
-        return
-    for key in settings if isinstance(settings, dict) else ():
-        if key in axes:
-            yield Problem(("set", key), "choice", f"found {key} in axes too, expected it once", at_key=True)
-    for name, variant in _mapping(axes.get(VARIANTS)).items():
-        for key in _mapping(variant):
-            if key in axes:
-                path = ("axes", VARIANTS, name, key)
-                yield Problem(path, "choice", f"found {key} in axes too, expected it once", at_key=True)
+def _lost(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Keys whose values would be lost: what an axis, which is applied last, or a key beside them covers."""
+    axes = _mapping(values.get("axes"))
+    for before, key in itertools.combinations(axes, 2):
+        if covers(before, key) or covers(key, before):
+            yield _twice(("axes", key), before, "in axes")
+    variants = [(("axes", VARIANTS, name), variant) for name, variant in _mapping(axes.get(VARIANTS)).items()]
+    for path, settings in ((("set",), values.get("set")), *variants):
+        for key in _mapping(settings):
+            yield from (_twice((*path, key), axis, "in axes") for axis in axes if covers(axis, key))
+        for before, key in itertools.combinations(_mapping(settings), 2):
+            if covers(key, before):
+                yield _twice((*path, before), key, "here")
+    for method, space in _mapping(_mapping(values.get("search")).get("space")).items():
+        for key in _mapping(space):
+            path = ("search", "space", method, key)
+            yield from (_twice(path, axis, "in axes") for axis in axes if covers(axis, key))
+
+
+def _twice(path: KeyPath, other: str, where: str) -> Problem:
+    same = full_key(other) == full_key(str(path[-1]))
+    hint = "" if same or full_key(other) == other else f"write {full_key(other)} for the weight alone"
+    message = f"found {other} {where} too, expected {'it once' if same else 'one of them'}"
+    return Problem(path, "choice", message, hint, at_key=True)
 
 
 def _not_averaged(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -186,10 +199,6 @@ def _search_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
     search, axes = _mapping(values.get("search")), _mapping(values.get("axes"))
     for method, space in _mapping(search.get("space")).items():
         yield from space_problems(space, ("search", "space", method))
-        for key in _mapping(space):
-            if key in _sequence(values.get("average")):
-                message = "found a key that is averaged over, expected one that is the same for all of its values"
-                yield Problem(("search", "space", method, key), "choice", message, at_key=True)
     own = axes.get(REPETITION)
     for index, seed in enumerate(_sequence(search.get("seeds"))):
         if seed in _sequence(own):

@@ -22,11 +22,12 @@ from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.render import render
 from tdspec.spec.source import Source, plain_data
 from tdspec.spec.words import found
+from tdspec.study.keys import full_key
 from tdspec.study.matrix import override
 from tdspec.study.outcomes import Outcome, TrialRecord
 from tdspec.study.quests import PlaceOf, Quest, make_quest, search_leaks
 from tdspec.study.searching import run_search
-from tdspec.study.space import Space, default_space, full_key, read_space, space_problems
+from tdspec.study.space import Space, default_space, read_space, space_problems
 from tdspec.study.study_file import Search, make_search
 from tdspec.study.study_schema import filled, space_schema, violations
 from tdspec.study.teachers_first import train_teachers
