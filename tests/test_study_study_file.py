@@ -63,6 +63,7 @@ def test_an_override_counts_as_if_it_stood_under_set(tmp_path: Path) -> None:
         ("seed=3", "found --set seed=3, but seed varies in the study"),
         ("losses.logit=1", "found --set losses.logit=1, but losses.logit varies in the study"),
         ("losses.logit.weight=1", "found --set losses.logit.weight=1, but losses.logit varies in the study"),
+        ("name=other", "found --set name=other, but name changes no result"),
         ("losses.logit", "found the override 'losses.logit', expected KEY.PATH=VALUE"),
         ("train.epochs=[", "--set train.epochs=[:1:15: error: "),
     ],

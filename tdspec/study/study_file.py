@@ -19,7 +19,7 @@ from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.source import KeyPath, Source, dotted, plain_data
 from tdspec.spec.words import did_you_mean, found, quoted, similar
-from tdspec.study.keys import covers, full_key
+from tdspec.study.keys import WITHOUT_EFFECT, covers, full_key
 from tdspec.study.space import Space, read_space, space_problems
 from tdspec.study.study_schema import filled, study_schema, violations
 
@@ -99,7 +99,7 @@ def load_study(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
     if not isinstance(root.value, dict):
         raise fatal(root.place, "value", f"found {found(plain_data(root))}, expected a study: a mapping")
     source, values = Source(file, root), plain_data(root)
-    own = (*_lost(values), *_not_averaged(values), *_search_problems(values))
+    own = (*_lost(values), *_without_effect(values), *_not_averaged(values), *_search_problems(values))
     problems = [*violations(values, study_schema()), *own]
     diagnostics = (*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems)))
     if has_error(diagnostics):
@@ -130,6 +130,8 @@ def _overridden(overrides: Sequence[str], values: Mapping[str, Any]) -> dict[str
         if has_error(diagnostics):
             raise SpecError(diagnostics)
         key = dotted(path)
+        if key in WITHOUT_EFFECT:
+            raise UsageError(f"found --set {text}, but {key} changes no result", "leave it out")
         for other in varied:
             if covers(other, key):
                 raise UsageError(f"found --set {text}, but {other} varies in the study", "change the study's file")
@@ -159,23 +161,38 @@ def _search(values: Mapping[str, Any]) -> Search:
     return Search(seeds=tuple(values["seeds"]), per=tuple(values["per"]), space=space, **rest)
 
 
+def _settings(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+    """What all runs have, and what each variant sets, with where it stands."""
+    yield ("set",), _mapping(values.get("set"))
+    for name, variant in _mapping(_mapping(values.get("axes")).get(VARIANTS)).items():
+        yield ("axes", VARIANTS, name), _mapping(variant)
+
+
 def _lost(values: Mapping[str, Any]) -> Iterator[Problem]:
     """Keys whose values would be lost: what an axis, which is applied last, or a key beside them covers."""
     axes = _mapping(values.get("axes"))
     for before, key in itertools.combinations(axes, 2):
         if covers(before, key) or covers(key, before):
             yield _twice(("axes", key), before, "in axes")
-    variants = [(("axes", VARIANTS, name), variant) for name, variant in _mapping(axes.get(VARIANTS)).items()]
-    for path, settings in ((("set",), values.get("set")), *variants):
-        for key in _mapping(settings):
+    for path, settings in _settings(values):
+        for key in settings:
             yield from (_twice((*path, key), axis, "in axes") for axis in axes if covers(axis, key))
-        for before, key in itertools.combinations(_mapping(settings), 2):
+        for before, key in itertools.combinations(settings, 2):
             if covers(key, before):
                 yield _twice((*path, before), key, "here")
     for method, space in _mapping(_mapping(values.get("search")).get("space")).items():
         for key in _mapping(space):
             path = ("search", "space", method, key)
             yield from (_twice(path, axis, "in axes") for axis in axes if covers(axis, key))
+
+
+def _without_effect(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Keys of the spec that change no result."""
+    for path, settings in ((("axes",), _mapping(values.get("axes"))), *_settings(values)):
+        for key in WITHOUT_EFFECT:
+            if key in settings:
+                message = f"found {key}, which changes no result, expected a key that does"
+                yield Problem((*path, key), "no-effect", message, at_key=True)
 
 
 def _twice(path: KeyPath, other: str, where: str) -> Problem:
