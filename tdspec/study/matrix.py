@@ -88,7 +88,7 @@ def method_of(study: Study, settings: Mapping[str, Any]) -> str:
     for values in (settings, variant_of(study, settings), study.settings):
         if METHOD in values:
             return str(values[METHOD])
-    return load(study.spec).spec.method
+    return study.own_method
 
 
 def variant_of(study: Study, settings: Mapping[str, Any]) -> Mapping[str, Any]:

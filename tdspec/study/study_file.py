@@ -7,13 +7,16 @@ Leaves out: whether the axes' keys and values make valid specs (`matrix.py` and 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tdspec.errors import SpecError, UsageError
+from tdspec.spec.load import load
 from tdspec.spec.overrides import read_override
 from tdspec.spec.problems import Problem, has_error
 from tdspec.spec.reader import fatal, read_file
@@ -26,6 +29,7 @@ from tdspec.study.study_schema import filled, study_schema, violations
 REPETITION = "seed"
 METHOD = "method"
 VARIANTS = "variants"
+MAX_RUNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class Study:
     search: Search | None
     source: Source
 
+    @cached_property
+    def own_method(self) -> str:
+        """The method of its spec as it is."""
+        return load(self.spec).spec.method
+
     @property
     def folder(self) -> str:
         """The absolute path of the folder that relative paths in the study start from."""
@@ -99,7 +108,8 @@ def load_study(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
     if not isinstance(root.value, dict):
         raise fatal(root.place, "value", f"found {found(plain_data(root))}, expected a study: a mapping")
     source, values = Source(file, root), plain_data(root)
-    own = (*_lost(values), *_without_effect(values), *_not_averaged(values), *_search_problems(values))
+    rules = (_lost, _without_effect, _too_many, _not_averaged, _search_problems)
+    own = (problem for rule in rules for problem in rule(values))
     problems = [*violations(values, study_schema()), *own]
     diagnostics = (*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems)))
     if has_error(diagnostics):
@@ -184,6 +194,15 @@ def _lost(values: Mapping[str, Any]) -> Iterator[Problem]:
         for key in _mapping(space):
             path = ("search", "space", method, key)
             yield from (_twice(path, axis, "in axes") for axis in axes if covers(axis, key))
+
+
+def _too_many(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Studies that nobody has the time to run, told before their runs are made."""
+    count = math.prod(len(items) for items in _mapping(values.get("axes")).values() if isinstance(items, (list, dict)))
+    if count > MAX_RUNS:
+        message = f"found {count:,} runs, expected at most {MAX_RUNS:,}"
+        hint = "vary fewer keys, or fewer values of each; a search tries a few of many"
+        yield Problem(("axes",), "value", message, hint, at_key=True)
 
 
 def _without_effect(values: Mapping[str, Any]) -> Iterator[Problem]:
