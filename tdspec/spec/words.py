@@ -7,6 +7,7 @@ Leaves out: which message to write (`violations.py`, `checks.py`).
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ def _expected_list(node: Schema) -> str:
 
 def quoted(value: Any) -> str:
     """A value as a user would write it, text in quotes."""
-    return f"'{value}'" if isinstance(value, str) else str(value)
+    return f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def one_of(values: Sequence[Any]) -> str:

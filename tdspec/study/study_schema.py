@@ -68,7 +68,8 @@ def _explain(error: Any, path: KeyPath) -> Iterator[Problem]:
     elif error.parent is not None and error.parent.validator == "propertyNames":
         yield Problem(path, "value", f"found {found(error.instance)}, expected {expected(error.schema)}")
     elif path[:1] == ("axes",) and len(path) == 2 and path[1] != "variants":
-        hint = "" if isinstance(error.instance, dict) else f"write [{quoted(error.instance)}]"
+        is_one = not (error.instance is None or isinstance(error.instance, dict))
+        hint = f"write [{quoted(error.instance)}]" if is_one else "write its values as a list"
         yield Problem(path, "value", f"found {found(error.instance)}, expected a list of values", hint)
     elif error.validator == "type" and set(error.validator_value) == {"object", "array"}:
         hint = "write {low: 0.1, high: 10}, or a list to choose from"
