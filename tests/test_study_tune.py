@@ -120,3 +120,12 @@ def test_a_space_that_is_none_is_refused(tmp_path: Path) -> None:
         path.write_text(text, "utf-8")
         with pytest.raises(SpecError, match=message):
             read_space_file(str(path))
+
+
+def test_what_cannot_be_read_of_a_space_is_told_of_once(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("losses.interaction: {low: .nan, high: 1}\n", "utf-8")
+    with pytest.raises(SpecError) as caught:
+        read_space_file(str(path))
+    (item,) = caught.value.diagnostics
+    assert item.message == "found .nan, expected a finite number"

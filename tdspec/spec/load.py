@@ -20,7 +20,7 @@ from tdspec.spec.facts import Facts
 from tdspec.spec.hashing import content_hash
 from tdspec.spec.overrides import apply_overrides
 from tdspec.spec.paths import absolute_paths, model_keys, models_in
-from tdspec.spec.problems import Problem, has_error
+from tdspec.spec.problems import Problem, has_error, of_what_was_read, unread_keys
 from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.scalars import TRUTH_WORDS
 from tdspec.spec.schema import fill, schema
@@ -162,8 +162,8 @@ def _examine(file: str, overrides: Sequence[str], chain: tuple[str, ...]) -> _Ex
     """All that is to know of a spec; raises SpecError where the file cannot be read."""
     source, reading = _read(file, overrides)
     written: dict[str, Any] = plain_data(source.root)
-    unread = tuple(item.key for item in reading if item.rule != "duplicate-key")
-    problems = [item for item in violations(written) if not _is_within(dotted(item.path), unread)]
+    unread = unread_keys(reading)
+    problems = of_what_was_read(violations(written), unread)
     refused = frozenset(str(item.path[0]) for item in problems if item.path) | suggested_sections(problems)
     refused |= {key.partition(".")[0] for key in unread}
     values = _resolve(written, refused)
@@ -192,10 +192,6 @@ def _read(file: str, overrides: Sequence[str]) -> tuple[Source, tuple[Diagnostic
         raise fatal(root.place, "value", f"found {in_words(plain_data(root))}, expected a mapping")
     changed, more = apply_overrides(root, overrides)
     return Source(file, changed), (*reading, *more)
-
-
-def _is_within(key: str, keys: Sequence[str]) -> bool:
-    return any(key == outer or key.startswith((f"{outer}.", f"{outer}[")) for outer in keys)
 
 
 def _resolve(written: Mapping[str, Any], refused: frozenset[str]) -> dict[str, Any]:

@@ -6,11 +6,11 @@ Leaves out: finding problems (`reader.py`, `violations.py`, `checks.py`), printi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tdspec.errors import Diagnostic
-from tdspec.spec.source import KeyPath, Source, dotted
+from tdspec.spec.source import KeyPath, Source, dotted, is_within
 
 RULES = {
     "file": "A spec is a readable file.",
@@ -55,6 +55,11 @@ def has_error(diagnostics: Sequence[Diagnostic]) -> bool:
     return any(item.severity == "error" for item in diagnostics)
 
 
+def unread_keys(reading: Sequence[Diagnostic]) -> tuple[str, ...]:
+    """The dotted keys whose values could not be read, from what was found on reading."""
+    return tuple(item.key for item in reading if item.rule != "duplicate-key")
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something wrong or doubtful, before its place is known.
@@ -79,3 +84,8 @@ class Problem:
         """The problem with its place in a source."""
         place = source.key_place(self.path) if self.at_key else source.place(self.path)
         return Diagnostic(place, self.severity, self.rule, dotted(self.path), self.message, self.hint)
+
+
+def of_what_was_read(problems: Iterable[Problem], unread: Sequence[str]) -> list[Problem]:
+    """The problems of values that could be read; what is wrong with the others was told on reading."""
+    return [problem for problem in problems if not any(is_within(dotted(problem.path), key) for key in unread)]

@@ -126,3 +126,8 @@ def parse_dotted(text: str) -> KeyPath:
     """The inverse of `dotted`, for keys without dots and brackets."""
     steps = re.findall(r"\[(\d+)\]|([^.\[\]]+)", text)
     return tuple(int(index) if index else key for index, key in steps)
+
+
+def is_within(key: str, outer: str) -> bool:
+    """Whether a dotted key path is another, or below it."""
+    return key == outer or key.startswith((f"{outer}.", f"{outer}["))

@@ -6,6 +6,8 @@ Leaves out: whether keys exist, and which methods read them (`matrix.py`).
 
 from __future__ import annotations
 
+from tdspec.spec.source import is_within
+
 WITHOUT_EFFECT = ("name", "version")
 
 
@@ -17,4 +19,4 @@ def full_key(key: str) -> str:
 
 def covers(key: str, other: str) -> bool:
     """Whether a value of a key leaves nothing of one that was set at another key: the same, or one below it."""
-    return full_key(key) == full_key(other) or other.startswith((f"{key}.", f"{key}["))
+    return full_key(key) == full_key(other) or is_within(other, key)

@@ -18,7 +18,7 @@ from typing import Any
 from tdspec.errors import SpecError, UsageError
 from tdspec.spec.load import load
 from tdspec.spec.overrides import read_override
-from tdspec.spec.problems import Problem, has_error
+from tdspec.spec.problems import Problem, has_error, of_what_was_read, unread_keys
 from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.source import KeyPath, Source, dotted, plain_data
 from tdspec.spec.words import did_you_mean, found, quoted, similar
@@ -110,7 +110,7 @@ def load_study(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
     source, values = Source(file, root), plain_data(root)
     rules = (_lost, _without_effect, _too_many, _not_averaged, _search_problems)
     own = (problem for rule in rules for problem in rule(values))
-    problems = [*violations(values, study_schema()), *own]
+    problems = of_what_was_read((*violations(values, study_schema()), *own), unread_keys(reading))
     diagnostics = (*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems)))
     if has_error(diagnostics):
         raise SpecError(tuple(sorted(diagnostics, key=lambda item: item.place)))

@@ -17,7 +17,7 @@ from tdspec.run import run_dir
 from tdspec.run.run_dir import RunFolder
 from tdspec.spec.edit import edited
 from tdspec.spec.load import Document, load
-from tdspec.spec.problems import has_error
+from tdspec.spec.problems import has_error, of_what_was_read, unread_keys
 from tdspec.spec.reader import fatal, read_file
 from tdspec.spec.render import render
 from tdspec.spec.source import Source, plain_data
@@ -99,7 +99,8 @@ def read_space_file(path: str) -> tuple[Space, PlaceOf]:
             root.place, "value", f"found {found(values)}, expected a space: a mapping of keys to where they are"
         )
     source = Source(path, root)
-    problems = [*violations(values, space_schema()), *space_problems(values, ())]
+    found_by_rules = (*violations(values, space_schema()), *space_problems(values, ()))
+    problems = of_what_was_read(found_by_rules, unread_keys(reading))
     diagnostics = (*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems)))
     if has_error(diagnostics):
         raise SpecError(diagnostics)
