@@ -32,12 +32,12 @@ def found(study: Study) -> list[tuple[str, str]]:
 
 
 def test_mistakes_in_a_space_are_shown_where_they_are_written(tmp_path: Path) -> None:
-    lines = ("train.epoch: {low: 1, high: 2}", "train.epochs: {low: 1, high: 4}", "student.cut: [a]")
+    lines = ("train.epoch: {low: 1, high: 2}", "losses.interaction: {low: -1, high: 4}", "student.cut: [a]")
     space = "".join(f"\n      {line}" for line in lines)
     study = write_study(tmp_path, f"{AXES}search:\n  space:\n    talking:{space}\n")
     assert [(place, message.partition(",")[0]) for place, message in found(study)] == [
         ("8:7", "found an unknown key"),
-        ("9:7", "found 2.5"),
+        ("9:7", "found -1"),
         ("10:7", "found the text 'a'"),
     ]
 

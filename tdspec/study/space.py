@@ -13,7 +13,8 @@ from typing import Any
 from tdspec.spec.checks import TERMS
 from tdspec.spec.facts import ABSENT, dig
 from tdspec.spec.problems import Problem
-from tdspec.spec.source import KeyPath
+from tdspec.spec.schema import nodes_at, type_names
+from tdspec.spec.source import KeyPath, parse_dotted
 from tdspec.spec.words import quoted
 from tdspec.study.keys import WITHOUT_EFFECT, full_key
 
@@ -109,10 +110,19 @@ def space_problems(values: Any, path: KeyPath) -> Iterator[Problem]:
         if item.get("log") is True and low <= 0:
             hint = "leave log out, or raise low"
             yield Problem((*path, key, "low"), "value", f"found {low}, expected a number above 0, for log", hint)
+        if item.get("integer") is not True and _is_whole(full_key(key)):
+            message = "found a range of all numbers, expected one of whole numbers"
+            yield Problem((*path, key), "value", message, "write integer: true", at_key=True)
         if item.get("integer") is True:
             for end in ("low", "high"):
                 if item[end] != int(item[end]):
                     yield Problem((*path, key, end), "value", f"found {item[end]}, expected a whole number")
+
+
+def _is_whole(key: str) -> bool:
+    """Whether the numbers that a key takes are whole ones."""
+    kinds = {kind for node in nodes_at(parse_dotted(key)) for kind in type_names(node)}
+    return "integer" in kinds and "number" not in kinds
 
 
 def default_space(values: Mapping[str, Any]) -> dict[str, Dimension]:
