@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from tdspec.errors import Diagnostic, SpecError
+from tdspec.errors import Diagnostic, Place, SpecError
 from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS, TERMS
-from tdspec.spec.load import Document, load
+from tdspec.spec.load import Document, check, load
 from tdspec.spec.paths import absolute_paths
 from tdspec.spec.schema import nodes_at
 from tdspec.spec.source import dotted, parse_dotted
@@ -64,11 +64,14 @@ def plan_runs(study: Study, chosen: Chosen = nothing_chosen) -> tuple[StudyRun, 
         SpecError: some combinations are no valid specs; holds their problems, at their places in the study.
     """
     runs, problems = [], []
+    causes: set[tuple[Diagnostic, str]] = set()
     for settings in combinations(study):
+        overrides = overrides_of(study, settings, chosen(settings))
         try:
-            runs.append(_planned(study, settings, chosen(settings)))
+            runs.append(_planned(study, settings, overrides))
         except SpecError as error:
-            problems += [_moved(item, study) for item in error.diagnostics if item.severity == "error"]
+            errors = [item for item in error.diagnostics if item.severity == "error"]
+            problems += [_moved(_at_cause(item, study, overrides, causes), study) for item in errors]
     if problems:
         raise SpecError(tuple(dict.fromkeys(problems)))
     return tuple(runs)
@@ -173,8 +176,7 @@ def slug(settings: Mapping[str, Any]) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", words)[:MAX_NAME]
 
 
-def _planned(study: Study, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> StudyRun:
-    overrides = overrides_of(study, settings, chosen)
+def _planned(study: Study, settings: Mapping[str, Any], overrides: tuple[str, ...]) -> StudyRun:
     document = load(study.spec, overrides)
     digest = hashlib.sha256(f"{document.sha256} {as_key(settings)}".encode()).hexdigest()[:8]
     return StudyRun(f"{slug(settings)}_{digest}", settings, overrides, document)
@@ -197,6 +199,35 @@ def override(folder: str, key: str, value: Any) -> str:
     for step in key.split("."):
         nested = nested[step]
     return f"{key}={json.dumps(nested, ensure_ascii=False)}"
+
+
+def _at_cause(
+    diagnostic: Diagnostic, study: Study, overrides: tuple[str, ...], causes: set[tuple[Diagnostic, str]]
+) -> Diagnostic:
+    """The diagnostic at the override that causes it, where it stands in a spec that is sound without.
+
+    Args:
+        diagnostic: an error of a run.
+        study: the study.
+        overrides: of the run.
+        causes: what was found for other runs; what is found for this one is added.
+    """
+    if diagnostic.place.file != study.spec:
+        return diagnostic
+    known = (text for text in (*overrides, "") if (diagnostic, text) in causes)
+    cause = next(known, None)
+    if cause is None:
+        cause = _cause(diagnostic, study, overrides)
+        causes.add((diagnostic, cause))
+    return replace(diagnostic, place=Place(f"--set {cause}", 1, 1)) if cause else diagnostic
+
+
+def _cause(diagnostic: Diagnostic, study: Study, overrides: tuple[str, ...]) -> str:
+    """The last override without which, and without those after it, a diagnostic is not there; "" where it always is."""
+    for count in range(len(overrides), 0, -1):
+        if diagnostic not in check(study.spec, overrides[: count - 1]):
+            return overrides[count - 1]
+    return ""
 
 
 def _moved(diagnostic: Diagnostic, study: Study) -> Diagnostic:
