@@ -14,7 +14,7 @@ from dataclasses import replace
 from tdspec.errors import Diagnostic, Place, UsageError
 from tdspec.spec.paths import absolute, path_keys
 from tdspec.spec.reader import fatal, read_text
-from tdspec.spec.source import Entry, KeyPath, Node, dotted, parse_dotted, with_value
+from tdspec.spec.source import Entry, KeyPath, Node, dotted, is_key_path, parse_dotted, with_value
 
 
 def apply_overrides(root: Node, overrides: Sequence[str]) -> tuple[Node, tuple[Diagnostic, ...]]:
@@ -49,7 +49,7 @@ def read_override(override: str) -> tuple[KeyPath, Node, tuple[Diagnostic, ...]]
     """
     key, equals, text = override.partition("=")
     path = parse_dotted(key.strip())
-    if not equals or not path or dotted(path) != key.strip() or not isinstance(path[0], str):
+    if not equals or not is_key_path(key.strip()):
         hint = "write --set train.epochs=3"
         raise UsageError(f"found the override '{override}', expected KEY.PATH=VALUE", hint)
     file = f"--set {override}"

@@ -131,3 +131,9 @@ def parse_dotted(text: str) -> KeyPath:
 def is_within(key: str, outer: str) -> bool:
     """Whether a dotted key path is another, or below it."""
     return key == outer or key.startswith((f"{outer}.", f"{outer}["))
+
+
+def is_key_path(text: str) -> bool:
+    """Whether a text is a dotted key path of a mapping."""
+    path = parse_dotted(text)
+    return bool(path) and isinstance(path[0], str) and dotted(path) == text.strip() == text

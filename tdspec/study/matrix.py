@@ -20,7 +20,7 @@ from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS, TERMS
 from tdspec.spec.load import Document, check, load
 from tdspec.spec.paths import absolute_paths
 from tdspec.spec.schema import nodes_at
-from tdspec.spec.source import dotted, parse_dotted
+from tdspec.spec.source import is_key_path, parse_dotted
 from tdspec.study.study_file import METHOD, VARIANTS, Study
 
 MAX_NAME = 100
@@ -144,8 +144,7 @@ def leaks(runs: Sequence[StudyRun]) -> tuple[str, ...]:
 @cache
 def is_ignored(method: str, key: str) -> bool:
     """Whether a method does not read a key; what is unknown of either counts as read, so that the spec is refused."""
-    path = parse_dotted(key)
-    if method not in TERMS or dotted(path) != key or not nodes_at(path):
+    if method not in TERMS or not is_key_path(key) or not nodes_at(parse_dotted(key)):
         return False
     section, _, rest = key.partition(".")
     if section.partition("[")[0] in ("teacher", "teachers"):
