@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -19,6 +19,7 @@ from tdspec.errors import Diagnostic, Place, SpecError
 from tdspec.spec.checks import CUT_METHODS, TALKING_METHODS, TERMS
 from tdspec.spec.load import Document, check, load
 from tdspec.spec.paths import absolute_paths
+from tdspec.spec.problems import Problem
 from tdspec.spec.schema import nodes_at
 from tdspec.spec.source import is_key_path, parse_dotted
 from tdspec.study.study_file import METHOD, VARIANTS, Study
@@ -61,11 +62,14 @@ def plan_runs(study: Study, chosen: Chosen = nothing_chosen) -> tuple[StudyRun, 
         chosen: by the settings of a run, what a search has chosen for it.
 
     Raises:
-        SpecError: some combinations are no valid specs; holds their problems, at their places in the study.
+        SpecError: some combinations are no valid specs, or an axis or variant makes no run of its own; holds their
+            problems, at their places in the study.
     """
-    runs, problems = [], []
+    runs = []
+    planned = combinations(study)
+    problems = [problem.diagnose(study.source) for problem in _without_runs(study, planned)]
     causes: set[tuple[Diagnostic, str]] = set()
-    for settings in combinations(study):
+    for settings in planned:
         overrides = overrides_of(study, settings, chosen(settings))
         try:
             runs.append(_planned(study, settings, overrides))
@@ -75,6 +79,19 @@ def plan_runs(study: Study, chosen: Chosen = nothing_chosen) -> tuple[StudyRun, 
     if problems:
         raise SpecError(tuple(dict.fromkeys(problems)))
     return tuple(runs)
+
+
+def _without_runs(study: Study, planned: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """Axes that no method of the study reads, and variants that are the same as another to every method."""
+    for key in study.axes:
+        if not any(key in settings for settings in planned):
+            message = "found a key that no method of the study reads, expected one that makes a difference"
+            yield Problem(("axes", key), "no-effect", message, "delete it", at_key=True)
+        elif key == VARIANTS:
+            told = {settings[VARIANTS] for settings in planned if VARIANTS in settings}
+            for name in study.variants.keys() - told:
+                message = "found a variant that is the same as another to each method, expected a difference"
+                yield Problem(("axes", VARIANTS, name), "no-effect", message, "delete it", at_key=True)
 
 
 def combinations(study: Study) -> tuple[dict[str, Any], ...]:
