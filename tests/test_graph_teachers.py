@@ -18,7 +18,7 @@ from tdspec.errors import SpecError
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.walk import nodes_of
 from tdspec.run.strategy import make_strategy
-from tdspec.spec.checks import TERMS
+from tdspec.spec.checks import LOGIT_METHODS, TERMS
 
 LABEL = np.arange(8)
 STATES = ("feature", "fitnet", "interaction", "message_consistency", "state_consistency")
@@ -131,7 +131,7 @@ def _all_weights(found: Compiled, name: str) -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("method", slow_but(("logit", "talking"), [method for method in TERMS if method != "scratch"]))
 def test_each_conversation_is_that_with_the_teacher_alone(tmp_path: Path, method: str) -> None:
-    head = {"head": "probe"} if method in {"logit", "dist", "nkd", "hybrid", "talking_hybrid"} else {}
+    head = {"head": "probe"} if method in LOGIT_METHODS else {}
     teachers = [{**FINE, **head}, {**COARSE, **head}]
     more = {"student": vit(hidden_dim=6), "communication": SMALL}
     together = compiled_with(tmp_path, method, teachers, **more)
