@@ -173,8 +173,8 @@ def _connected(document: Document) -> Team:
     """
     chosen = document.spec.train
     if chosen.strategy != "multi_worker" and is_clustered(os.environ):
-        message = f"the environment variable TF_CONFIG names several workers, but train.strategy is {chosen.strategy}"
-        raise RunError(message, "add --set train.strategy=multi_worker, or unset TF_CONFIG")
+        message = f"--workers or TF_CONFIG asks for several workers, but train.strategy is {chosen.strategy}"
+        raise RunError(message, "add --set train.strategy=multi_worker, or leave out --workers and unset TF_CONFIG")
     if chosen.strategy == "multi_worker":
         cluster = read_cluster(os.environ)
         words = f"worker {cluster.index} of {len(cluster.addresses)}: waiting for the others"

@@ -134,8 +134,8 @@ def test_a_strategy_that_does_not_fit_the_environment(
     monkeypatch.setenv(VARIABLE, config(TWO))
     ended = call(capfd, "train", "lonely.yaml")
     assert ended.code == 1 and ended.err.splitlines() == [
-        "error: the environment variable TF_CONFIG names several workers, but train.strategy is none",
-        "  hint: add --set train.strategy=multi_worker, or unset TF_CONFIG",
+        "error: --workers or TF_CONFIG asks for several workers, but train.strategy is none",
+        "  hint: add --set train.strategy=multi_worker, or leave out --workers and unset TF_CONFIG",
     ]
     monkeypatch.delenv(VARIABLE)
     ended = call(capfd, "train", "lonely.yaml", "--set", "train.strategy=multi_worker")
