@@ -40,15 +40,19 @@ def calls_of(distiller: Distiller, segments: Mapping[str, str], codecs: Collecti
         codecs: the names of encoders and decoders.
     """
     known = {*segments, *codecs}
-    nodes = nodes_of(distiller)
-    decoded = {output for node in nodes if called(node, codecs) for output in node.outputs}
+    named = [(node, called(node, known)) for node in nodes_of(distiller)]
+    decoded = {output for node, names in named if any(name in codecs for name in names) for output in node.outputs}
     calls = []
-    for node in nodes:
-        names = called(node, known)
+    for node, names in named:
         if names:
             kind = _kind(names, segments, told=not decoded.isdisjoint(node.inputs))
             calls.append(Call(node, names, kind, isinstance(node.operation, Recomputed)))
     return tuple(calls)
+
+
+def codec_names(distiller: Distiller) -> set[str]:
+    """The names of all encoders and decoders, in the graph or not."""
+    return {getattr(codec, part).name for codec in distiller.codecs.values() for part in ("encode", "decode")}
 
 
 def _kind(names: tuple[str, ...], segments: Mapping[str, str], *, told: bool) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from tdspec.graph.cached import KEPT
-from tdspec.graph.calls import called, calls_of
+from tdspec.graph.calls import called, calls_of, codec_names
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.flops import count_flops
 from tdspec.graph.sides import CutModel
@@ -204,11 +204,10 @@ def _stable_name(node: Node) -> str:
 
 
 def _codecs(compiled: Compiled) -> list[dict[str, Any]]:
-    codecs = compiled.distiller.codecs
-    names = {getattr(codec, part).name for codec in codecs.values() for part in ("encode", "decode")}
+    names = codec_names(compiled.distiller)
     used = {name for node in nodes_of(compiled.distiller) for name in called(node, names)}
     described = []
-    for name, codec in codecs.items():
+    for name, codec in compiled.distiller.codecs.items():
         side = "student" if name.startswith("student_codec") else name.removesuffix("_codec")
         # A decoder hears the other side's messages.
         own, heard = f"{side}_message", f"{'teacher' if side == 'student' else 'student'}_message"

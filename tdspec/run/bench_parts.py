@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tdspec.graph.calls import Call, calls_of
+from tdspec.graph.calls import Call, calls_of, codec_names
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.distiller import Distiller
 from tdspec.graph.step import Batch, values_of
@@ -75,10 +75,7 @@ def parts_of(compiled: Compiled, batch: Batch) -> tuple[Part, ...]:
 def _calls(compiled: Compiled) -> tuple[Call, ...]:
     segments = {name: name for name in compiled.models}
     segments |= {f"{name}_{part}": name for name in compiled.models for part in ("lower", "middle", "upper")}
-    codecs = {
-        getattr(codec, part).name for codec in compiled.distiller.codecs.values() for part in ("encode", "decode")
-    }
-    return calls_of(compiled.distiller, segments, codecs)
+    return calls_of(compiled.distiller, segments, codec_names(compiled.distiller))
 
 
 def _read(distiller: Distiller) -> set[int]:
