@@ -20,7 +20,7 @@ from tdspec.command import MISUSED, WRONG, Arguments, Command
 from tdspec.errors import TdspecError, UsageError
 from tdspec.heavy_commands import HEAVY_COMMANDS
 from tdspec.light_commands import LIGHT_COMMANDS
-from tdspec.quiet import missing_package
+from tdspec.starting import missing_package
 from tdspec.study_commands import STUDY_COMMANDS
 
 COMMANDS: Mapping[str, Command] = {**LIGHT_COMMANDS, **HEAVY_COMMANDS, **STUDY_COMMANDS}

@@ -15,9 +15,9 @@ from typing import Any
 
 from tdspec.command import FINE, WRONG, Arguments
 from tdspec.errors import RunError, UsageError
-from tdspec.quiet import import_quietly
+from tdspec.starting import start_tensorflow
 
-import_quietly()
+start_tensorflow()
 
 from tdspec import fetching, pipeline  # noqa: E402
 from tdspec.doctor import lines_about_machine, lines_about_spec  # noqa: E402

@@ -193,9 +193,9 @@ def _measure(run: RunFolder, root: Path) -> str:
 
     if not run.student.is_file():
         return f"{run.student.name} is missing"
-    from tdspec.quiet import import_quietly
+    from tdspec.starting import start_tensorflow
 
-    import_quietly()
+    start_tensorflow()
     from tdspec.report.similarity import measure
 
     try:

@@ -6,12 +6,13 @@ import os
 import signal
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
 import pytest
 from run_support import trained as trained
+
+from tdspec.starting import make_settings
+
+make_settings()
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

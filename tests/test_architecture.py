@@ -25,7 +25,7 @@ MODULES = {
     "benching": "cli",
     "pipeline": "cli",
     "doctor": "cli",
-    "quiet": "errors",
+    "starting": "errors",
     "__version__": "errors",
     "__main__": "cli",
     "__init__": "cli",

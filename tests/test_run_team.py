@@ -24,8 +24,8 @@ TWO = Cluster(("host0:2222", "host1:2222"), 1)
 # What two workers say to each other, in one process each.
 TALK = """
 import json, sys
-from tdspec.quiet import import_quietly
-import_quietly()
+from tdspec.starting import start_tensorflow
+start_tensorflow()
 import keras
 import numpy as np
 from tdspec.errors import RunError

@@ -8,13 +8,14 @@ specs/movielens_teacher.yaml. Why `tdspec/graph/draws.py` exists.
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 

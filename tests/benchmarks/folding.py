@@ -10,16 +10,16 @@ Leaves out: whether both are equal (`test_graph_folding.py`).
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import keras
 import tensorflow as tf

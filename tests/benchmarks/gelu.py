@@ -7,15 +7,15 @@ Leaves out: whether both are equal (`test_graph_activations.py`).
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import tensorflow as tf
 

@@ -10,12 +10,12 @@ Leaves out: memory (`memory.py`).
 
 from __future__ import annotations
 
-import json
-import os
-import statistics
+import environment  # noqa: F401
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# isort: split
+
+import json
+import statistics
 
 import tensorflow as tf
 from step import parser_of, seconds, tdspec_step

@@ -4,7 +4,8 @@
 
 In: nothing; all is random. Out: one line of JSON: seconds of tdspec's step, alone and with the teacher's
 states kept, over those of Keras's Distiller with two FeatureDistillations, with and without XLA; medians over rounds
-that take turns.
+that take turns. TensorFlow has the settings of `tdspec train` for both; "as it starts" is the Distiller with XLA in a
+process of its own with TensorFlow's own memory, which is what its users have (`allocator.py`).
 Models of the same layers for both: blocks of attention at the top level, since Keras finds no others, teacher and
 student of one width, since Keras has no codecs. tdspec computes its codecs too.
 Leaves out: the input pipeline (one batch, in memory).
@@ -12,22 +13,24 @@ Leaves out: the input pipeline (one batch, in memory).
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import argparse
 import itertools
 import json
-import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-
 import keras
 import numpy as np
 import tensorflow as tf
+from allocator import answer, process_of
 from keras.distillation import Distiller, FeatureDistillation
 from step import many, seconds
 
@@ -124,24 +127,40 @@ def by_keras(tokens: int, steps: int, *, jit: bool) -> Callable[[Any], None]:
     return run
 
 
+def serve(tokens: int, steps: int) -> None:
+    """Answer each line on standard input with the seconds of a step of Keras's Distiller, by XLA."""
+    run = by_keras(tokens, steps, jit=True)
+    run(tf.constant(steps))
+    for _ in sys.stdin:
+        print(seconds(run, steps), flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tokens", type=int, default=16)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.serve:
+        serve(given.tokens, given.steps)
+        return
     with tempfile.TemporaryDirectory() as folder:
         ours = {name: by_tdspec(Path(folder), given.tokens, cache=bool(name)) for name in ("", " with its cache")}
     theirs = {f"Keras{name}": by_keras(given.tokens, given.steps, jit=bool(name)) for name in ("", " with jit_compile")}
-    times: dict[str, list[float]] = {name: [] for name in (*ours, *theirs)}
     for run in (*ours.values(), *theirs.values()):
         run(tf.constant(given.steps))
-    for _ in range(given.rounds):
-        for name, run in (ours | theirs).items():
-            times[name].append(seconds(run, given.steps))
+    last = "Keras with jit_compile, as it starts"
+    times: dict[str, list[float]] = {name: [] for name in (*ours, *theirs, last)}
+    words = ["--serve", "--tokens", str(given.tokens), "--steps", str(given.steps)]
+    with process_of(__file__, *words, keeps_memory=False) as process:
+        for _ in range(given.rounds):
+            for name, run in (ours | theirs).items():
+                times[name].append(seconds(run, given.steps))
+            times[last].append(answer(process, given.steps))
     found = {}
-    for one, other in itertools.product(ours, theirs):
+    for one, other in itertools.product(ours, (*theirs, last)):
         ratios = [a / b for a, b in zip(times[one], times[other], strict=True)]
         found[f"tdspec{one} : {other}"] = round(statistics.median(ratios), 3)
     print(json.dumps(found))

@@ -4,8 +4,8 @@
 
 In: nothing; weights and the batch are random (a ViT of 6 x 128 teaches one of 2 x 64, 64 images of 65 tokens).
 Out: one line of JSON: by setting, megabytes and the ratio to the first setting. Each has a process of its own. With
-XLA, what the compiled step sets aside for intermediate results, by XLA's own account: it keeps that between steps.
-Without, how far the resident memory rises while steps run that have run before.
+XLA, what the compiled step sets aside for intermediate results, by XLA's own account. Without, how far the resident
+memory rises while steps run that have run before, where TensorFlow gives it back after each, as `tdspec` does not.
 Leaves out: time (`step.py`), and the memory that compiling needs.
 """
 
@@ -43,8 +43,7 @@ def set_aside(folder: Path) -> int:
 
 def measured(iterations: int, remat: str, accumulate_steps: int, jit: str) -> dict[str, float]:
     """Megabytes of a step."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    import environment  # noqa: F401
     import tensorflow as tf
     from step_cases import CASES, batch_of, compiled_case, spec_of
 
@@ -95,7 +94,9 @@ def main() -> None:
         call = [sys.executable, __file__, *map(str, words)]
         with tempfile.TemporaryDirectory() as folder:
             described = {"XLA_FLAGS": f"--xla_dump_to={folder}"} if given.jit == "on" else {}
-            environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", **described}
+            # so that memory is given back, and what a step takes can be seen
+            returned = {"MALLOC_MMAP_THRESHOLD_": "65536", "TF_CPU_ALLOCATOR_USE_BFC": "false"}
+            environment = {**os.environ, **returned, **described}
             done = subprocess.run(call, capture_output=True, text=True, check=True, env=environment)
         result = json.loads(done.stdout.splitlines()[-1])
         first = next(iter(found.values()), result)

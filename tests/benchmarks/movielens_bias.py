@@ -9,14 +9,14 @@ Biases are sums of residuals over (count + strength), films first; the strengths
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import itertools
 import json
-import os
 import sys
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 

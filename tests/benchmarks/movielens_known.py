@@ -10,14 +10,14 @@ the training ratings can mend.
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import keras
 import numpy as np

@@ -8,14 +8,15 @@ One process, on two cores or more. Leaves out: reading a source for the first ti
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import argparse
 import json
-import os
 import statistics
 import time
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 

@@ -12,16 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 from pytorch import require_torch
@@ -71,6 +67,7 @@ def serve() -> None:
 
 def compared(name: str, theirs: Callable[[str], float], rounds: int) -> dict[str, float]:
     """XLA's time over PyTorch's, and what each computes in a second."""
+    import environment  # noqa: F401
     import tensorflow as tf
 
     tensors = [tf.constant(array) for array in matrices(name)]

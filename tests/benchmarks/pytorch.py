@@ -24,9 +24,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-
 from by_hand_conv import weights_and_objective
 from step_cases import CASES, batch_of
 
@@ -116,7 +113,10 @@ class Torch:
 
 
 def serve(path: str) -> None:
-    """Of PyTorch's process: reads "KIND STEPS" a line, writes seconds a step; the first word is the objective."""
+    """Of PyTorch's process: reads "KIND STEPS" a line, writes seconds a step; the first word is the objective.
+
+    To "profile STEPS" it writes what `Process.operations` gives.
+    """
     import torch
 
     case, objective_class, arrays, images, label = pickle.loads(Path(path).read_bytes())
@@ -131,6 +131,9 @@ def serve(path: str) -> None:
     print(objective(image, label, weights).item(), flush=True)
     for line in sys.stdin:
         kind, count = line.split()
+        if kind == "profile":
+            print(json.dumps(_operations(steps["eager"], int(count))), flush=True)
+            continue
         start = time.perf_counter()
         for _ in range(int(count)):
             steps[kind]()
@@ -148,6 +151,15 @@ def _step(objective: Any, image: Any, label: Any, weights: Any, optimizer: Any, 
         optimizer.step()
 
     return step
+
+
+def _operations(step: Any, count: int) -> dict[str, float]:
+    import torch
+
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for _ in range(count):
+            step()
+    return {each.key: each.self_cpu_time_total / 1000 / count for each in profile.key_averages()}
 
 
 class Process:
@@ -175,6 +187,12 @@ class Process:
         print(kind, steps, file=self._process.stdin, flush=True)
         return self._read()
 
+    def operations(self, steps: int) -> dict[str, float]:
+        """Milliseconds of an eager step by the name of PyTorch's operation."""
+        print("profile", steps, file=self._process.stdin, flush=True)
+        found: dict[str, float] = json.loads(self._process.stdout.readline())  # type: ignore[union-attr]
+        return found
+
     def close(self) -> None:
         self._process.stdin.close()  # type: ignore[union-attr]
         self._process.wait()
@@ -189,6 +207,7 @@ def require_torch(python: str) -> None:
 
 def ratios(name: str, python: str, kinds: list[str], steps: int, rounds: int) -> dict[str, float]:
     """The median over rounds of tdspec's time over PyTorch's, by how PyTorch runs."""
+    import environment  # noqa: F401
     import tensorflow as tf
     from step import seconds, tdspec_step
 

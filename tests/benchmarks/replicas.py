@@ -12,18 +12,18 @@ Leaves out: the input pipeline (one batch, in memory), and whether the results a
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import argparse
 import concurrent.futures
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 def work(case: str, strategy_name: str, replicas: int, steps: int) -> None:

@@ -13,16 +13,16 @@ Leaves out: the input pipeline (one batch, in memory) and several devices.
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Collection
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import tensorflow as tf
 from by_hand_tensorflow import Stepper

@@ -9,18 +9,19 @@ Leaves out: computing the states, which is said apart, and the judgement.
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import argparse
 import io
 import json
-import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import yaml

@@ -8,15 +8,16 @@ Leaves out: what happens outside the program.
 
 from __future__ import annotations
 
+import environment  # noqa: F401
+
+# isort: split
+
 import argparse
 import collections
 import json
-import os
 import tempfile
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+from typing import Any
 
 import tensorflow as tf
 from step import tdspec_step
@@ -26,16 +27,21 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 AROUND = ("Execute", "Await", "Block", "run", "Kernel", "end: ", "Process", "TFE_", "Eager", "Thread", "Task", "Start")
 
 
-def times(folder: Path) -> dict[str, list[float]]:
-    """By the full name of a thunk, the milliseconds of each time it ran."""
+def intervals(run: Any, steps: int) -> dict[str, list[tuple[float, float]]]:
+    """By the full name of a thunk, when it began and ended each time that it ran in so many steps, in milliseconds."""
     space = xplane_pb2.XSpace()
-    (file,) = folder.rglob("*.xplane.pb")
-    space.ParseFromString(file.read_bytes())
-    found: dict[str, list[float]] = collections.defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        run(tf.constant(steps))
+        tf.profiler.experimental.stop()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        space.ParseFromString(file.read_bytes())
+    found: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
-                found[plane.event_metadata[event.metadata_id].name].append(event.duration_ps / 1e9)
+                start = line.timestamp_ns / 1e6 + event.offset_ps / 1e9
+                found[plane.event_metadata[event.metadata_id].name].append((start, start + event.duration_ps / 1e9))
     return found
 
 
@@ -47,15 +53,12 @@ def main() -> None:
     given = parser.parse_args()
     _, run = tdspec_step(given.case)
     run(tf.constant(2))
-    with tempfile.TemporaryDirectory() as folder:
-        tf.profiler.experimental.start(folder)
-        run(tf.constant(given.steps))
-        tf.profiler.experimental.stop()
-        found = times(Path(folder))
+    found = intervals(run, given.steps)
     kinds: collections.Counter[str] = collections.Counter()
     for name, each in found.items():
         if not any(word in name for word in AROUND):
-            kinds[name.partition(".")[0]] += len(each) * min(each) / given.steps
+            least = min(end - start for start, end in each)
+            kinds[name.partition(".")[0]] += len(each) * least / given.steps
     shown = {name: round(total, 2) for name, total in kinds.most_common(16)}
     print(json.dumps({given.case: {"in all": round(sum(kinds.values()), 1), **shown}}))
 

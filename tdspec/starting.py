@@ -1,4 +1,4 @@
-"""Quiet start of TensorFlow, which prints what no user needs to read, even at its highest log level.
+"""How TensorFlow is started: without printing what no user needs to read, and so that it keeps the memory it has had.
 
 In: nothing. Out: TensorFlow, Keras and keras-hub imported, with nothing printed.
 Leaves out: errors of the import, which are Python exceptions and pass; whatever is printed later.
@@ -17,18 +17,32 @@ from absl import logging
 
 from tdspec.errors import TdspecError
 
-SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "GRPC_VERBOSITY": "ERROR"}
+# What a user has set already stays. On a CPU TensorFlow gives large tensors back to the system and asks for them again
+# in every step, which hands out each page anew: up to 30 % of a step (tests/benchmarks/allocator.py). Its other
+# allocator keeps them, by itself up to 64 GB; the limit here is beyond any machine's memory.
+SETTINGS = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "GRPC_VERBOSITY": "ERROR",
+    "TF_CPU_ALLOCATOR_USE_BFC": "true",
+    "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(2**24),
+}
 NOISY = ("tensorflow", "keras", "keras_hub")
 
 
-def import_quietly() -> None:
-    """Choose Keras's backend, and import the noisy libraries with the process's stderr closed off.
+def make_settings() -> None:
+    """Set the environment variables that the user has not set; before TensorFlow is imported."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+def start_tensorflow() -> None:
+    """Make the settings, and import the noisy libraries with the process's stderr closed off.
 
     Raises:
         TdspecError: they are not installed.
     """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
+    make_settings()
     logging.set_verbosity(logging.ERROR)
     with _no_stderr():
         for module in NOISY:

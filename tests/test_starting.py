@@ -1,0 +1,51 @@
+"""TensorFlow starts with the project's settings, keeps the memory that it has had, and a user's own settings stay."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from run_support import ENVIRONMENT
+
+from tdspec.starting import SETTINGS, make_settings
+
+KEEPS_MEMORY = "TF_CPU_ALLOCATOR_USE_BFC"
+# Prints how many pages the system hands out while 64 MB are asked for, filled and given back, again and again.
+PAGES = """
+from tdspec.starting import start_tensorflow
+start_tensorflow()
+import resource
+import tensorflow as tf
+values = tf.ones((16, 2**20))
+for rounds in (2, 10):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        tf.exp(values)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def run(code: str, **environment: str) -> str:
+    """What a Python without the settings of these tests prints."""
+    own = {name: value for name, value in ENVIRONMENT.items() if name not in SETTINGS}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**own, **environment}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_step_is_given_no_new_pages() -> None:
+    kept, returned = int(run(PAGES)), int(run(PAGES, **{KEEPS_MEMORY: "false"}))
+    assert kept < returned / 4
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_is_made_unless_the_user_made_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "own")
+    make_settings()
+    assert os.environ[name] == "own"
+    monkeypatch.delenv(name)
+    make_settings()
+    assert os.environ[name] == SETTINGS[name]
