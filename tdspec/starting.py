@@ -18,8 +18,8 @@ from absl import logging
 from tdspec.errors import TdspecError
 
 # What a user has set already stays. On a CPU TensorFlow gives large tensors back to the system and asks for them again
-# in every step, which hands out each page anew: up to 30 % of a step (tests/benchmarks/allocator.py). Its other
-# allocator keeps them, by itself up to 64 GB; the limit here is beyond any machine's memory.
+# in every step, which hands out each page anew: a fifth to a quarter of the time (tests/benchmarks/allocator.py). Its
+# other allocator keeps them, by itself up to 64 GB; the limit here is beyond any machine's memory.
 SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "KERAS_BACKEND": "tensorflow",
