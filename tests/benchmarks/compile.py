@@ -29,7 +29,7 @@ def main() -> None:
         student = student.replace("num_layers: 4", "num_layers: 12").replace("high: 4}", "high: 12}")
         spec.write_text(f"{teacher}student:{student}")
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "tdspec", "compile", str(spec), "-o", str(out)], check=True)
+        subprocess.run([sys.executable, "-m", "tdspec", "compile", str(spec), "-o", str(out)], cwd=name, check=True)
         seconds = time.perf_counter() - start
         plan = json.loads((out / "plan.json").read_text())
     megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

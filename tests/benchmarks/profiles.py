@@ -57,7 +57,7 @@ def ours(run: Any, steps: int, groups: dict[str, str]) -> collections.Counter[st
     from thunks import intervals
 
     found = intervals(run, steps)
-    groups = groups or {name: group_of_operation(name) for name in found if group_of_operation(name)}
+    groups = groups or {name: group for name in found if (group := group_of_operation(name))}
     edges = sorted(
         (moment, change, groups[name])
         for name in found.keys() & groups.keys()
