@@ -13,10 +13,9 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
-from functools import partial
-from typing import Any
+
+from asking import answer, process_of
 
 SWITCH = "TF_CPU_ALLOCATOR_USE_BFC"
 CASES = ("mlp-k1", "vit128-17-k1", "vit128-65-k1", "vit192-65-k3", "efficientnet-k1")
@@ -37,23 +36,10 @@ def serve(case: str) -> None:
         print(json.dumps([elapsed, system / (system + after.user - before.user)]), flush=True)
 
 
-def process_of(file: str, *words: str, keeps_memory: bool) -> Any:
-    """A benchmark that answers lines, in a process where TensorFlow keeps its memory, or does as it starts."""
-    environment = {**os.environ, SWITCH: "true" if keeps_memory else "false"}
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, file, *words], env=environment, **pipes)
-
-
-def answer(process: Any, steps: int) -> Any:
-    """What a process says to a number of steps."""
-    print(steps, file=process.stdin, flush=True)
-    return json.loads(process.stdout.readline())
-
-
 def ratio(case: str, steps: int, rounds: int) -> dict[str, float]:
     """Of a case."""
-    start = partial(process_of, __file__, "--serve", case)
-    with start(keeps_memory=True) as kept, start(keeps_memory=False) as returned:
+    command = (sys.executable, __file__, "--serve", case)
+    with process_of(*command, **{SWITCH: "true"}) as kept, process_of(*command, **{SWITCH: "false"}) as returned:
         pairs = [(answer(kept, steps), answer(returned, steps)) for _ in range(rounds)]
     found = {"ratio": statistics.median(mine[0] / other[0] for mine, other in pairs)}
     for side, name in enumerate(("kept", "returned")):

@@ -30,7 +30,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from allocator import answer, process_of
+from allocator import SWITCH
+from asking import answer, process_of
 from keras.distillation import Distiller, FeatureDistillation
 from step import many, seconds
 
@@ -153,12 +154,12 @@ def main() -> None:
         run(tf.constant(given.steps))
     last = "Keras with jit_compile, as it starts"
     times: dict[str, list[float]] = {name: [] for name in (*ours, *theirs, last)}
-    words = ["--serve", "--tokens", str(given.tokens), "--steps", str(given.steps)]
-    with process_of(__file__, *words, keeps_memory=False) as process:
+    command = [sys.executable, __file__, "--serve", "--tokens", str(given.tokens), "--steps", str(given.steps)]
+    with process_of(*command, **{SWITCH: "false"}) as process:
         for _ in range(given.rounds):
             for name, run in (ours | theirs).items():
                 times[name].append(seconds(run, given.steps))
-            times[last].append(answer(process, given.steps))
+            times[last].append(answer(process))
     found = {}
     for one, other in itertools.product(ours, (*theirs, last)):
         ratios = [a / b for a, b in zip(times[one], times[other], strict=True)]

@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from asking import answer, process_of
 from pytorch import require_torch
 from step_cases import CASES
 
@@ -95,15 +96,9 @@ def main() -> None:
         serve()
         return
     require_torch(given.python)
-    call = [given.python, __file__, "--serve"]
-    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-
-        def theirs(name: str) -> float:
-            print(name, file=process.stdin, flush=True)
-            return float(process.stdout.readline())  # type: ignore[union-attr]
-
+    with process_of(given.python, __file__, "--serve") as process:
+        theirs = partial(answer, process)
         print(json.dumps({name: compared(name, theirs, given.rounds) for name in given.cases}))
-        process.stdin.close()  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":

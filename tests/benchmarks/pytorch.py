@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pickle
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from asking import answer, process_of
 from by_hand_conv import weights_and_objective
 from step_cases import CASES, batch_of
 
@@ -173,28 +173,21 @@ class Process:
         call = [python, __file__, "--serve", file.name]
         # A cache of its own: what a killed process left half-written in the common one would stop this.
         self._cache = tempfile.TemporaryDirectory()
-        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": self._cache.name}
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen(call, env=environment, **pipes)
-        self.loss = self._read()
+        self._process = process_of(*call, TORCHINDUCTOR_CACHE_DIR=self._cache.name)
+        self.loss = float(self._process.stdout.readline())
         Path(file.name).unlink()
-
-    def _read(self) -> float:
-        return float(self._process.stdout.readline())  # type: ignore[union-attr]
 
     def seconds(self, kind: str, steps: int) -> float:
         """Of one step."""
-        print(kind, steps, file=self._process.stdin, flush=True)
-        return self._read()
+        return float(answer(self._process, f"{kind} {steps}"))
 
     def operations(self, steps: int) -> dict[str, float]:
         """Milliseconds of an eager step by the name of PyTorch's operation."""
-        print("profile", steps, file=self._process.stdin, flush=True)
-        found: dict[str, float] = json.loads(self._process.stdout.readline())  # type: ignore[union-attr]
+        found: dict[str, float] = answer(self._process, f"profile {steps}")
         return found
 
     def close(self) -> None:
-        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.stdin.close()
         self._process.wait()
         self._cache.cleanup()
 

@@ -21,11 +21,12 @@ import argparse
 import concurrent.futures
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
+
+from asking import answer, process_of
 
 
 def steps_of(case: str, strategy_name: str, replicas: int) -> tuple[Any, int]:
@@ -82,25 +83,16 @@ def waits(case: str, steps: int) -> dict[str, float]:
     return {name: round(value / whole, 3) for name, value in shares.items()}
 
 
-def started(case: str, strategy: str, replicas: int, steps: int) -> subprocess.Popen[str]:
+def started(case: str, strategy: str, replicas: int, steps: int) -> Any:
     """A process that measures when asked."""
     command = [sys.executable, __file__, "--case", case, "--steps", str(steps)]
-    command += ["--replicas", str(replicas), "--strategy", strategy]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return process_of(*command, "--replicas", str(replicas), "--strategy", strategy)
 
 
-def asked(process: subprocess.Popen[str]) -> float:
-    """Examples a second, measured now."""
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return float(process.stdout.readline())
-
-
-def asked_at_once(processes: Sequence[subprocess.Popen[str]]) -> float:
+def asked_at_once(processes: Sequence[Any]) -> float:
     """The examples a second of all of them together."""
     with concurrent.futures.ThreadPoolExecutor(len(processes)) as pool:
-        return sum(pool.map(asked, processes))
+        return sum(pool.map(answer, processes))
 
 
 def main() -> None:
@@ -122,13 +114,13 @@ def main() -> None:
     kinds = (("none", 1), ("none", 1), ("mirrored", 2), ("mirrored", 1))
     one, other, two, cut = processes = [started(given.case, *kind, given.steps) for kind in kinds]
     for process in processes:
-        asked(process)
+        answer(process)
     ratios: dict[str, list[float]] = {"two replicas": [], "two processes": [], "one replica, cut": []}
     for _ in range(given.rounds):
-        alone = asked(one)
-        ratios["two replicas"].append(asked(two) / alone)
+        alone = answer(one)
+        ratios["two replicas"].append(answer(two) / alone)
         ratios["two processes"].append(asked_at_once((one, other)) / alone)
-        ratios["one replica, cut"].append(asked(cut) / alone)
+        ratios["one replica, cut"].append(answer(cut) / alone)
     print(json.dumps({given.case: {name: round(statistics.median(found), 2) for name, found in ratios.items()}}))
     for process in processes:
         process.terminate()
