@@ -12,11 +12,14 @@ from tdspec.run.events import TensorBoardWriter
 
 
 def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Name -> (step, value), oldest first."""
+    """Name -> (step, value), by step as TensorBoard draws them.
+
+    Sorted here: within one second TensorFlow tells event files apart by a count, and TensorBoard reads `10` before `8`.
+    """
     events = EventAccumulator(str(folder))
     events.Reload()
     return {
-        name: [(event.step, float(tensor_util.make_ndarray(event.tensor_proto))) for event in events.Tensors(name)]
+        name: sorted((each.step, float(tensor_util.make_ndarray(each.tensor_proto))) for each in events.Tensors(name))
         for name in events.Tags()["tensors"]
     }
 
