@@ -1,4 +1,4 @@
-"""How TensorFlow is started: without printing what no user needs to read, and so that it keeps the memory it has had.
+"""How TensorFlow is started: without printing what no user needs to read, and so that it is fast on CPUs.
 
 In: nothing. Out: TensorFlow, Keras and keras-hub imported, with nothing printed.
 Leaves out: errors of the import, which are Python exceptions and pass; whatever is printed later.
@@ -17,15 +17,17 @@ from absl import logging
 
 from tdspec.errors import TdspecError
 
-# What a user has set already stays. On a CPU TensorFlow gives large tensors back to the system and asks for them again
-# in every step, which hands out each page anew: a fifth to a quarter of the time (tests/benchmarks/allocator.py). Its
-# other allocator keeps them, by itself up to 64 GB; the limit here is beyond any machine's memory.
+# What a user has set already stays. On processors with AVX2 and no more TensorFlow leaves oneDNN off, with which
+# convolutions take half the time. Without it, it gives large tensors back to the system and asks for them again in
+# every step, which hands out each page anew: a fifth to a quarter of the time. Its other allocator keeps them, by
+# itself up to 64 GB; the limit here is beyond any machine's memory (both: tests/benchmarks/settings.py).
 SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "KERAS_BACKEND": "tensorflow",
     "GRPC_VERBOSITY": "ERROR",
     "TF_CPU_ALLOCATOR_USE_BFC": "true",
     "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(2**24),
+    "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 NOISY = ("tensorflow", "keras", "keras_hub")
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import keras
 import pytest
+import tensorflow as tf
 from keras_hub.models import ViTBackbone
 
-from tdspec.graph.flops import count_flops
+from tdspec.graph.flops import count_flops, flops_by_type
 from tdspec.graph.walk import functional, nodes_of, opened
 
 LAYERS = keras.layers
@@ -34,6 +35,7 @@ def _of(shape: tuple[int | None, ...], layer: Any) -> int:
         ((8, 8, 3), LAYERS.Conv2D(5, 3, strides=2, padding="same"), 2 * 16 * 9 * 3 * 5),
         ((8, 8, 3), LAYERS.Conv2D(5, (2, 4)), 2 * (7 * 5) * 8 * 3 * 5),
         ((8, 8, 4), LAYERS.Conv2D(6, 3, groups=2, padding="same"), 2 * 64 * 9 * 2 * 6),
+        ((8, 8, 3), LAYERS.Conv2DTranspose(5, 3, strides=2, padding="same"), 2 * 64 * 9 * 3 * 5),
         ((10, 3), LAYERS.Conv1D(5, 3, padding="same"), 2 * 10 * 3 * 3 * 5),
         ((8, 8, 3), LAYERS.DepthwiseConv2D(3, padding="same"), 2 * 64 * 9 * 3),
         ((8, 8, 3), LAYERS.DepthwiseConv2D(3, padding="same", depth_multiplier=2), 2 * 64 * 9 * 6),
@@ -44,6 +46,24 @@ def _of(shape: tuple[int | None, ...], layer: Any) -> int:
 )
 def test_layers(shape: tuple[int, ...], layer: Any, expected: int) -> None:
     assert _of(shape, layer) == expected
+
+
+def test_gradients_of_a_convolution_cost_what_it_costs_by_type() -> None:
+    @tf.function(autograph=False)
+    def called(images: Any, kernel: Any) -> Any:
+        return tf.nn.conv2d(images, kernel, 2, "SAME")
+
+    def gradients(images: Any, kernel: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch((images, kernel))
+            sizes = tf.reduce_sum(called(images, kernel))
+        return tape.gradient(sizes, (images, kernel))
+
+    described = (tf.TensorSpec((4, 8, 8, 3)), tf.TensorSpec((3, 3, 3, 5)))
+    graph = tf.function(gradients, autograph=False).get_concrete_function(*described).graph
+    found = flops_by_type(graph.get_operations())
+    cost = 2 * (4 * 16) * 9 * 3 * 5
+    assert found == {"Conv2D": cost, "Conv2DBackpropInput": cost, "Conv2DBackpropFilter": cost}
 
 
 def test_attention() -> None:

@@ -1,8 +1,9 @@
-"""TensorFlow starts with the project's settings, keeps the memory that it has had, and a user's own settings stay."""
+"""TensorFlow starts with the project's settings, keeps its memory, uses oneDNN, and a user's own settings stay."""
 
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from run_support import ENVIRONMENT
 
 from tdspec.starting import SETTINGS, make_settings
 
-KEEPS_MEMORY = "TF_CPU_ALLOCATOR_USE_BFC"
+KEEPS_MEMORY, USES_ONEDNN = "TF_CPU_ALLOCATOR_USE_BFC", "TF_ENABLE_ONEDNN_OPTS"
 # Prints how many pages the system hands out while 64 MB are asked for, filled and given back, again and again.
 PAGES = """
 from tdspec.starting import start_tensorflow
@@ -26,6 +27,14 @@ for rounds in (2, 10):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+# Prints what TensorFlow says of itself.
+ONEDNN = """
+from tdspec.starting import start_tensorflow
+start_tensorflow()
+from tensorflow.python.util import _pywrap_util_port
+print(_pywrap_util_port.IsMklEnabled())
+"""
+
 
 def run(code: str, **environment: str) -> str:
     """What a Python without the settings of these tests prints."""
@@ -36,9 +45,15 @@ def run(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_step_is_given_no_new_pages() -> None:
-    kept, returned = int(run(PAGES)), int(run(PAGES, **{KEEPS_MEMORY: "false"}))
+@pytest.mark.parametrize("own", [{}, {USES_ONEDNN: "0"}, {KEEPS_MEMORY: "false"}])
+def test_a_step_is_given_no_new_pages(own: dict[str, str]) -> None:
+    kept, returned = int(run(PAGES, **own)), int(run(PAGES, **{USES_ONEDNN: "0", KEEPS_MEMORY: "false"}))
     assert kept < returned / 4
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorFlow has oneDNN on x86")
+def test_onednn_is_on_unless_the_user_says_no() -> None:
+    assert (run(ONEDNN), run(ONEDNN, **{USES_ONEDNN: "0"})) == ("True", "False")
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -1,12 +1,14 @@
-"""Floating point operations of a functional model, counted on the TensorFlow operations it becomes.
+"""Floating point operations, counted on the TensorFlow operations that a functional model becomes.
 
-In: a functional model, with or without weights. Out: FLOPs an example by node; a multiply-add is two.
+In: a functional model, with or without weights, or a graph. Out: FLOPs an example by node, or of the graph by type of
+operation; a multiply-add is two.
 Leaves out: element-wise work; counted are matrix products, convolutions and einsums, which is where the time goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import collections
+from collections.abc import Callable, Iterable
 from functools import partial
 from math import prod
 from typing import Any
@@ -37,6 +39,17 @@ def _convolution(op: tf.Operation) -> int:
     return 2 * prod(_shape(op.outputs[0])) * prod(kernel[:-1])
 
 
+def _convolution_to_inputs(op: tf.Operation) -> int:
+    """A convolution transposed, which is also the gradient of one to its inputs."""
+    _, kernel, outputs = map(_shape, op.inputs)
+    return 2 * prod(outputs) * prod(kernel[:-1])
+
+
+def _convolution_to_kernel(op: tf.Operation) -> int:
+    """The gradient of a convolution to its kernel."""
+    return 2 * prod(_shape(op.inputs[2])) * prod(_shape(op.outputs[0])[:-1])
+
+
 def _depthwise(op: tf.Operation) -> int:
     height, width, _, _ = _shape(op.inputs[1])
     return 2 * prod(_shape(op.outputs[0])) * height * width
@@ -55,27 +68,38 @@ def _einsum(op: tf.Operation) -> int:
     return 2 * prod(_shape(op.outputs[0])) * prod(axis for letter, axis in summed.items() if letter not in made)
 
 
-COUNTERS: dict[str, Callable[[tf.Operation], int]] = {
+Counters = dict[str, Callable[[tf.Operation], int]]
+CONVOLUTIONS: Counters = {
+    "Conv1D": _convolution,
+    "Conv2D": _convolution,
+    "Conv2DBackpropInput": _convolution_to_inputs,
+    "Conv2DBackpropFilter": _convolution_to_kernel,
+    "Conv3D": _convolution,
+    "DepthwiseConv2dNative": _depthwise,
+}
+PRODUCTS: Counters = {
     "MatMul": _matmul,
     "BatchMatMulV2": _batch_matmul,
     "BatchMatMulV3": _batch_matmul,
-    "Conv1D": _convolution,
-    "Conv2D": _convolution,
-    "Conv3D": _convolution,
-    "DepthwiseConv2dNative": _depthwise,
     "Einsum": _einsum,
 }
+COUNTERS = CONVOLUTIONS | PRODUCTS
 
 
 # What a tf.function leaves in the graph that calls it: Keras runs grouped convolutions in one.
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
-def _count(op: tf.Operation) -> int:
-    if op.type in _CALLS:
-        called = op.graph._get_function(op.get_attr("f").name).graph
-        return sum(_count(inner) for inner in called.get_operations())
-    return COUNTERS[op.type](op) if op.type in COUNTERS else 0
+def flops_by_type(operations: Iterable[tf.Operation]) -> collections.Counter[str]:
+    """FLOPs of operations and of the functions that they call, by type; a size that is not known counts as 1."""
+    found: collections.Counter[str] = collections.Counter()
+    for op in operations:
+        if op.type in _CALLS:
+            called = op.graph._get_function(op.get_attr("f").name).graph
+            found.update(flops_by_type(called.get_operations()))
+        elif op.type in COUNTERS:
+            found[op.type] += COUNTERS[op.type](op)
+    return found
 
 
 def count_flops(model: keras.Model) -> tuple[int, ...]:
@@ -98,7 +122,7 @@ def count_flops(model: keras.Model) -> tuple[int, ...]:
         before = len(graph.get_operations())
 
         def count() -> int:
-            return sum(_count(op) for op in graph.get_operations()[before:])
+            return flops_by_type(graph.get_operations()[before:]).total()
 
         result, flops = repeats.run(operation, partial(operation, *args, **kwargs), (args, kwargs), count)
         counts.append(flops)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tdspec.graph.activations import by_erf
 from tdspec.graph.attention import by_one_product
 from tdspec.graph.draws import by_philox
+from tdspec.graph.flops import CONVOLUTIONS, flops_by_type
 from tdspec.graph.reasons import first_sentence
 from tdspec.graph.resizing import by_products
 
@@ -26,6 +27,9 @@ SOME_SIZE = 2
 # Operations that XLA's code for a CPU takes 25 to 40 times as long for as TensorFlow's own, measured at the sizes of an
 # EfficientNet; a step of specs/cifar10_efficientnet.yaml took 10 s instead of 0.8 s.
 SLOW_ON_CPU = frozenset({"DepthwiseConv2dNative"})
+# Of the FLOPs of a program; an image transformer's patches take 1 to 3 %. With a ResNet XLA is no faster, and 3.5 times
+# slower where states become smaller than a kernel (tests/benchmarks/jit.py of cifar10_efficientnet, method scratch).
+MOST_CONVOLUTIONS = 0.1
 
 # How XLA names the operation that it does not know.
 UNKNOWN_OPERATION = re.compile(r"unsupported operations[^:]*: (\w+) \(")
@@ -47,7 +51,7 @@ def _with_known_shape(spec: tf.TensorSpec, size: int) -> tf.TensorSpec:
 
 
 def lowered(
-    function: Callable[..., Any], arguments: Any, size: int = SOME_SIZE, avoided: frozenset[str] = frozenset()
+    function: Callable[..., Any], arguments: Any, size: int = SOME_SIZE, *, where_faster: bool = False
 ) -> Program:
     """A function of arguments as described, to be compiled by XLA when it first runs; here XLA only translates it.
 
@@ -55,14 +59,15 @@ def lowered(
         function: of tensors.
         arguments: its tensors, or `tf.TensorSpec`s.
         size: of an axis that is not known.
-        avoided: operations for which XLA is not to be used without a GPU.
+        where_faster: without a GPU, XLA is not for what it is slow with.
 
     Raises:
         Unfit: XLA cannot, or is not to; the message says why.
     """
     described = tf.nest.flatten(arguments)
     compiled = on_flat(function, arguments)
-    translate = compiled.experimental_get_compiler_ir(*(_with_known_shape(spec, size) for spec in described))
+    known = [_with_known_shape(spec, size) for spec in described]
+    translate = compiled.experimental_get_compiler_ir(*known)
     try:
         translate(stage="hlo")
     except (tf.errors.OpError, ValueError) as error:
@@ -70,11 +75,21 @@ def lowered(
         reason = f"it does not know {unknown[1]}" if unknown else first_sentence(error)
         raise Unfit(f"XLA cannot compile the model: {reason}") from error
     concrete = compiled.get_concrete_function(*described)
-    if avoided and not tf.config.list_logical_devices("GPU"):
-        slow = sorted(avoided & _operations(concrete.graph))
-        if slow:
-            raise Unfit(f"on a CPU XLA is many times slower with {', '.join(slow)} (jit: on uses it all the same)")
+    if where_faster and not tf.config.list_logical_devices("GPU"):
+        _check_faster(compiled.get_concrete_function(*known).graph)
     return lambda *values: concrete(*tf.nest.flatten(values))
+
+
+def _check_faster(graph: tf.Graph) -> None:
+    """Raise an `Unfit` where XLA's code for a CPU is known to be slow."""
+    slow = sorted(SLOW_ON_CPU & _operations(graph))
+    if slow:
+        raise Unfit(f"on a CPU XLA is many times slower with {', '.join(slow)} (jit: on uses it all the same)")
+    flops = flops_by_type(graph.get_operations())
+    share = sum(flops[name] for name in CONVOLUTIONS) / max(flops.total(), 1)
+    if share > MOST_CONVOLUTIONS:
+        told = f"{share:.0%} of its FLOPs are convolutions"
+        raise Unfit(f"{told}, with which XLA is no faster on a CPU, or slower (jit: on uses it all the same)")
 
 
 def _operations(graph: tf.Graph) -> set[str]:

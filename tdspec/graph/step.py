@@ -22,7 +22,7 @@ from absl import logging
 from tdspec.errors import GraphError
 from tdspec.graph.accumulation import InMicroBatches, Pure
 from tdspec.graph.halves import Uncuttable, in_halves
-from tdspec.graph.programs import SLOW_ON_CPU, SOME_SIZE, Program, Unfit, lowered
+from tdspec.graph.programs import SOME_SIZE, Program, Unfit, lowered
 
 Tensor = Any
 # Features -> tensors of the graph by name.
@@ -151,13 +151,13 @@ class Step:
         return strategy.num_replicas_in_sync > 1 and any(map(_sums_over_replicas, layers))
 
     def _lowered(self, batch: Batch, *, whole: bool) -> Program:
-        size, avoided = SOME_SIZE * self._accumulate_steps, SLOW_ON_CPU if self._jit == "auto" else frozenset()
+        size, where_faster = SOME_SIZE * self._accumulate_steps, self._jit == "auto"
         if whole:
-            return lowered(lambda *given: self._plain(*given), (batch,), size, avoided)
+            return lowered(lambda *given: self._plain(*given), (batch,), size, where_faster=where_faster)
         groups = (self._model.trained_variables, self._others)
         values = [[tf.TensorSpec(variable.shape, variable.dtype) for variable in group] for group in groups]
         arguments = (*values, batch.features)
-        program = lowered(self._forward, arguments, size, avoided)
+        program = lowered(self._forward, arguments, size, where_faster=where_faster)
         if self._accumulate_steps > 1:
             return program
         try:

@@ -1,6 +1,6 @@
 """What XLA saves in a step and what it costs to compile, by which `train.jit: auto` decides.
 
-    python tests/benchmarks/jit.py [--seconds 2] [--specs FILE ...] [--cases NAME ...]
+    python tests/benchmarks/jit.py [--seconds 2] [--specs FILE ...] [--set KEY=VALUE ...] [--cases NAME ...]
 
 In: nothing; weights are random, images and labels too. Out: a line of JSON for each spec and case: GFLOPs of a step by
 the plan, and seconds to count them; milliseconds of a step without XLA and with it, the median over rounds that take
@@ -17,6 +17,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,19 @@ SPECS = Path(__file__).resolve().parents[2] / "specs"
 ROUNDS = 5
 
 
-def compiled_spec(path: str, jit: str) -> tuple[Any, Any]:
+def compiled_spec(path: str, overrides: Sequence[str], jit: str) -> tuple[Any, Any]:
     """(compiled spec with fresh weights, a made-up batch)."""
     from tdspec.graph.compiler import build
     from tdspec.run.precision import made_up
     from tdspec.run.prepare import compile_optimizer, describe
     from tdspec.spec.load import load
 
-    compiled = build(load(path, [f"train.jit={jit}"]), describe)
+    compiled = build(load(path, [*overrides, f"train.jit={jit}"]), describe)
     compile_optimizer(compiled, schedule="constant", total_steps=10**6)
     return compiled, made_up(compiled, compiled.document.spec.data.batch_size)
 
 
-def measured(name: str, enough: float) -> dict[str, float]:
+def measured(name: str, overrides: Sequence[str], enough: float) -> dict[str, float]:
     """What is said of a spec or a case, of steps that run so many seconds a round."""
     from tdspec.graph.plan import plan_of
 
@@ -49,7 +50,7 @@ def measured(name: str, enough: float) -> dict[str, float]:
         if name in CASES:
             compiled, batch = compiled_case(name, jit=jit), batch_of(name)
         else:
-            compiled, batch = compiled_spec(name, jit)
+            compiled, batch = compiled_spec(name, overrides, jit)
         runs[jit] = many(compiled.distiller, batch)
         start = time.process_time()
         runs[jit](tf.constant(1))
@@ -79,10 +80,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     shipped = [SPECS / f"{name}.yaml" for name in ("digits_teacher", "digits", "movielens_teacher", "movielens_drama")]
     parser.add_argument("--specs", nargs="*", default=[str(path) for path in shipped])
+    parser.add_argument("--set", nargs="*", default=[], help="of the specs")
     parser.add_argument("--cases", nargs="*", default=["mlp-k1", "vit128-17-k1", "vit192-65-k1"], choices=list(CASES))
     given = parser.parse_args()
     for name in (*given.specs, *given.cases):
-        print(json.dumps({Path(name).stem: measured(name, given.seconds)}), flush=True)
+        print(json.dumps({Path(name).stem: measured(name, given.set, given.seconds)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 In: nothing; all is random. Out: one line of JSON: seconds of tdspec's step, alone and with the teacher's
 states kept, over those of Keras's Distiller with two FeatureDistillations, with and without XLA; medians over rounds
 that take turns. TensorFlow has the settings of `tdspec train` for both; "as it starts" is the Distiller with XLA in a
-process of its own with TensorFlow's own memory, which is what its users have (`allocator.py`).
+process of its own as TensorFlow starts by itself on processors with AVX2 alone, which its users have (`settings.py`).
 Models of the same layers for both: blocks of attention at the top level, since Keras finds no others, teacher and
 student of one width, since Keras has no codecs. tdspec computes its codecs too.
 Leaves out: the input pipeline (one batch, in memory).
@@ -30,9 +30,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from allocator import SWITCH
 from asking import answer, process_of
 from keras.distillation import Distiller, FeatureDistillation
+from settings import AS_IT_STARTS
 from step import many, seconds
 
 BATCH, WIDTH, CLASSES = 64, 128, 10
@@ -155,7 +155,7 @@ def main() -> None:
     last = "Keras with jit_compile, as it starts"
     times: dict[str, list[float]] = {name: [] for name in (*ours, *theirs, last)}
     command = [sys.executable, __file__, "--serve", "--tokens", str(given.tokens), "--steps", str(given.steps)]
-    with process_of(*command, **{SWITCH: "false"}) as process:
+    with process_of(*command, **AS_IT_STARTS) as process:
         for _ in range(given.rounds):
             for name, run in (ours | theirs).items():
                 times[name].append(seconds(run, given.steps))

@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from allocator import SWITCH
+from settings import AS_IT_STARTS
 
 CASE = "vit128-65-k3"
 LAYERS = {"teacher": (6, 2), "student": (2, 1)}  # blocks, and after which is the low cut
@@ -97,7 +97,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             described = {"XLA_FLAGS": f"--xla_dump_to={folder}"} if given.jit == "on" else {}
             # so that memory is given back, and what a step takes can be seen
-            returned = {"MALLOC_MMAP_THRESHOLD_": "65536", SWITCH: "false"}
+            returned = {"MALLOC_MMAP_THRESHOLD_": "65536", **AS_IT_STARTS}
             environment = {**os.environ, **returned, **described}
             done = subprocess.run(call, capture_output=True, text=True, check=True, env=environment)
         result = json.loads(done.stdout.splitlines()[-1])
