@@ -17,7 +17,7 @@ from tdspec.spec.quantities import quantity
 AUTO = "auto"
 # From here on compiling has paid, measured by tests/benchmarks/jit.py on two cores. What it costs (3 to 22 s) and what
 # a step of a small model saves (1 to 4 ms) both grow with the number of operations, so that it pays after 2,000 to
-# 2,600 steps; on a quiet machine later. A large model's step saves 17 to 20 ms a GFLOP besides.
+# 4,200 steps, or, of the smallest, hardly ever. A large model's step saves up to 20 ms a GFLOP besides.
 WORTH_STEPS = 4_000
 WORTH_FLOPS = 10**12
 
