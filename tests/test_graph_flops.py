@@ -66,6 +66,13 @@ def test_gradients_of_a_convolution_cost_what_it_costs_by_type() -> None:
     assert found == {"Conv2D": cost, "Conv2DBackpropInput": cost, "Conv2DBackpropFilter": cost}
 
 
+def test_tensors_of_unknown_rank_count_for_nothing() -> None:
+    described = (tf.TensorSpec(None), tf.TensorSpec(None))
+    graph = tf.function(lambda a, b: tf.matmul(a, b), autograph=False).get_concrete_function(*described).graph
+    assert any("MatMul" in op.type for op in graph.get_operations())
+    assert flops_by_type(graph.get_operations()) == {}
+
+
 def test_attention() -> None:
     """Three projections in and one out, positions x positions twice for each head."""
     entry = keras.Input((6, 8))

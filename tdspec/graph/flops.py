@@ -91,13 +91,16 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 def flops_by_type(operations: Iterable[tf.Operation]) -> collections.Counter[str]:
-    """FLOPs of operations and of the functions that they call, by type; a size that is not known counts as 1."""
+    """FLOPs of operations and of the functions that they call, by type.
+
+    A size that is not known counts as 1, and an operation on tensors of unknown rank not at all.
+    """
     found: collections.Counter[str] = collections.Counter()
     for op in operations:
         if op.type in _CALLS:
             called = op.graph._get_function(op.get_attr("f").name).graph
             found.update(flops_by_type(called.get_operations()))
-        elif op.type in COUNTERS:
+        elif op.type in COUNTERS and all(tensor.shape.rank is not None for tensor in (*op.inputs, *op.outputs)):
             found[op.type] += COUNTERS[op.type](op)
     return found
 
