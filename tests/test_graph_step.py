@@ -182,11 +182,11 @@ def _with_convolution(folder: Path, layer: Any) -> dict[str, Any]:
     [
         (
             partial(keras.layers.DepthwiseConv2D, 3, depth_multiplier=2, strides=4),
-            "on a CPU XLA is many times slower with DepthwiseConv2dNative",
+            r"on a CPU XLA is many times slower with DepthwiseConv2dNative \(jit: on uses",
         ),
         (
             partial(keras.layers.Conv2D, 64, 7, padding="same"),
-            r"\d\d% of its FLOPs are convolutions, with which XLA is no faster on a CPU, or slower \(jit: on",
+            r"\d\d% of its FLOPs are convolutions, with which XLA is no faster on a CPU, or slower \(jit: on uses",
         ),
     ],
 )

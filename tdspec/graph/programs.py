@@ -74,9 +74,9 @@ def lowered(
         unknown = UNKNOWN_OPERATION.search(str(error))
         reason = f"it does not know {unknown[1]}" if unknown else first_sentence(error)
         raise Unfit(f"XLA cannot compile the model: {reason}") from error
-    concrete = compiled.get_concrete_function(*described)
     if where_faster and not tf.config.list_logical_devices("GPU"):
         _check_faster(compiled.get_concrete_function(*known).graph)
+    concrete = compiled.get_concrete_function(*described)
     return lambda *values: concrete(*tf.nest.flatten(values))
 
 

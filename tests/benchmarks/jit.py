@@ -1,6 +1,6 @@
 """What XLA saves in a step and what it costs to compile, by which `train.jit: auto` decides.
 
-    python tests/benchmarks/jit.py [--seconds 2] [--specs FILE ...] [--set KEY=VALUE ...] [--cases NAME ...]
+    python tests/benchmarks/jit.py [--seconds 2] [--specs FILE ...] [--set KEY=VALUE] [--cases NAME ...]
 
 In: nothing; weights are random, images and labels too. Out: a line of JSON for each spec and case: GFLOPs of a step by
 the plan, and seconds to count them; milliseconds of a step without XLA and with it, the median over rounds that take
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     shipped = [SPECS / f"{name}.yaml" for name in ("digits_teacher", "digits", "movielens_teacher", "movielens_drama")]
     parser.add_argument("--specs", nargs="*", default=[str(path) for path in shipped])
-    parser.add_argument("--set", nargs="*", default=[], help="of the specs")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--cases", nargs="*", default=["mlp-k1", "vit128-17-k1", "vit192-65-k1"], choices=list(CASES))
     given = parser.parse_args()
     for name in (*given.specs, *given.cases):

@@ -28,7 +28,7 @@ from step import tdspec_step
 from step_cases import CASES, ConvCase
 
 PRODUCTS, ATTENTION, REST = "products", "attention", "rest"
-TENSORFLOW_PRODUCTS = re.compile(r"/[^:]*:_?(Mkl|Native|Fused)*(Conv2D|DepthwiseConv2d|MatMul|BatchMatMul)")
+TENSORFLOW_PRODUCTS = re.compile(r"/[^:]*:_?(Mkl|Native|PadWith|Fused)*(Conv2D|DepthwiseConv2d|MatMul|BatchMatMul)")
 TORCH_PRODUCTS = re.compile(r"aten::(addmm$|mm$|.*conv)")
 TORCH_ATTENTION = re.compile(r"scaled_dot_product|aten::bmm|softmax")
 INSTRUCTION = re.compile(r"%([\w.-]+) = [^=]*? ([\w-]+)\((.*)$", re.MULTILINE)
