@@ -45,6 +45,14 @@ def test_shares_add_up() -> None:
     }  # fmt: skip
 
 
+def test_what_calling_a_step_costs_is_not_the_optimizers() -> None:
+    """Where several steps are one program, what is left of a step that is called by itself without its gradients."""
+    medians = {"step": 8.5, "step_by_step": 10.0, "gradients": 8.0, "student_forward": 1.0, "student_gradients": 3.0}
+    shares = {share.name: share for share in bench.shares_of({**medians, "nothing": 0.25})}
+    assert shares["optimizer"].seconds == 2.0
+    assert sum(share.seconds or 0.0 for share in shares.values()) == 8.5
+
+
 def test_a_difference_below_0_is_taken_for_0_and_kept() -> None:
     medians = {"step": 10.0, "gradients": 10.5, "student_forward": 1.0, "student_gradients": 3.0, "nothing": 0.0}
     shares = {share.name: share for share in bench.shares_of(medians)}

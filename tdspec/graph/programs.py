@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -39,6 +41,24 @@ class Unfit(Exception):
     """XLA is not for a function: it cannot compile it, or is slow."""
 
 
+@dataclass(frozen=True)
+class Lowered:
+    """A program that XLA has translated.
+
+    Attributes:
+        run: takes its arguments as a flat list.
+        operations: the types of TensorFlow's operations in it.
+        flops: by type; those within a loop are not counted.
+    """
+
+    run: Program
+    operations: frozenset[str]
+    flops: Counter[str]
+
+    def __call__(self, *values: Any) -> Any:
+        return self.run(*tf.nest.flatten(values))
+
+
 @contextlib.contextmanager
 def for_xla() -> Iterator[None]:
     """While a graph is traced, what XLA is to compute otherwise than TensorFlow."""
@@ -52,7 +72,7 @@ def _with_known_shape(spec: tf.TensorSpec, size: int) -> tf.TensorSpec:
 
 def lowered(
     function: Callable[..., Any], arguments: Any, size: int = SOME_SIZE, *, where_faster: bool = False
-) -> Program:
+) -> Lowered:
     """A function of arguments as described, to be compiled by XLA when it first runs; here XLA only translates it.
 
     Args:
@@ -74,29 +94,36 @@ def lowered(
         unknown = UNKNOWN_OPERATION.search(str(error))
         reason = f"it does not know {unknown[1]}" if unknown else first_sentence(error)
         raise Unfit(f"XLA cannot compile the model: {reason}") from error
-    if where_faster and not tf.config.list_logical_devices("GPU"):
-        _check_faster(compiled.get_concrete_function(*known).graph)
-    concrete = compiled.get_concrete_function(*described)
-    return lambda *values: concrete(*tf.nest.flatten(values))
+    graph = compiled.get_concrete_function(*known).graph
+    program = Lowered(
+        compiled.get_concrete_function(*described), _operations(graph), flops_by_type(graph.get_operations())
+    )
+    if where_faster and not on_gpu():
+        _check_faster(program)
+    return program
 
 
-def _check_faster(graph: tf.Graph) -> None:
+def on_gpu() -> bool:
+    """Whether programs run on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def _check_faster(program: Lowered) -> None:
     """Raise an `Unfit` where XLA's code for a CPU is known to be slow."""
-    slow = sorted(SLOW_ON_CPU & _operations(graph))
+    slow = sorted(SLOW_ON_CPU & program.operations)
     if slow:
         raise Unfit(f"on a CPU XLA is many times slower with {', '.join(slow)} (jit: on uses it all the same)")
-    flops = flops_by_type(graph.get_operations())
-    share = sum(flops[name] for name in CONVOLUTIONS) / max(flops.total(), 1)
+    share = sum(program.flops[name] for name in CONVOLUTIONS) / max(program.flops.total(), 1)
     if share > MOST_CONVOLUTIONS:
         told = f"{share:.0%} of its FLOPs are convolutions"
         raise Unfit(f"{told}, with which XLA is no faster on a CPU, or slower (jit: on uses it all the same)")
 
 
-def _operations(graph: tf.Graph) -> set[str]:
+def _operations(graph: tf.Graph) -> frozenset[str]:
     """The types of all operations of a graph and of the functions that it calls."""
     definition = graph.as_graph_def()
     bodies = [definition.node, *(function.node_def for function in definition.library.function)]
-    return {node.op for body in bodies for node in body}
+    return frozenset(node.op for body in bodies for node in body)
 
 
 def on_flat(function: Callable[..., Any], arguments: Any) -> Any:

@@ -13,7 +13,7 @@ import concurrent.futures
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import keras
 import tensorflow as tf
@@ -21,12 +21,20 @@ from absl import logging
 
 from tdspec.errors import GraphError
 from tdspec.graph.accumulation import InMicroBatches, Pure
+from tdspec.graph.flops import CONVOLUTIONS
 from tdspec.graph.halves import Uncuttable, in_halves
-from tdspec.graph.programs import SOME_SIZE, Program, Unfit, lowered
+from tdspec.graph.programs import SOME_SIZE, Lowered, Program, Unfit, lowered, on_gpu
 
 Tensor = Any
+Made = TypeVar("Made")
 # Features -> tensors of the graph by name.
 Forward = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+# FLOPs of a step of which a hundredth goes into calling its program, 0.8 ms on two cores. A loop over steps is called
+# once, but in it XLA's code for the gradient of a convolution's kernel is 100 times as slow
+# (tests/benchmarks/stacks.py).
+SHORT = 10**10
+# FLOPs within these are not counted.
+LOOPS = frozenset({"While", "StatelessWhile"})
 JIT_WORDS = ("auto", "on", "off")
 SYNCHRONIZED = "the student's BatchNormalization sums over the replicas, which no XLA program can"
 
@@ -63,10 +71,12 @@ class Xla:
     Attributes:
         compiles: whether it runs by XLA.
         why_not: where XLA was asked for and does not compile it; else "".
+        repeats: whether several steps do well in one program.
     """
 
     compiles: bool
     why_not: str = ""
+    repeats: bool = False
 
 
 class Step:
@@ -134,9 +144,7 @@ class Step:
             reason, hint = SYNCHRONIZED, "write train.synchronize_batch_norm: false"
         else:
             try:
-                program = _in_new_thread(lambda: self._lowered(described, whole=_is_default(strategy)))
-                self.xla = Xla(True)
-                return program
+                return self._compiled(described, whole=_is_default(strategy))
             except Unfit as error:
                 reason, hint = str(error), "write jit: auto, or jit: off"
         if self._jit == "on":
@@ -150,14 +158,27 @@ class Step:
         layers = self._model.student._flatten_layers()
         return strategy.num_replicas_in_sync > 1 and any(map(_sums_over_replicas, layers))
 
-    def _lowered(self, batch: Batch, *, whole: bool) -> Program:
-        size, where_faster = SOME_SIZE * self._accumulate_steps, self._jit == "auto"
+    def _compiled(self, batch: Batch, *, whole: bool) -> Program:
         if whole:
-            return lowered(lambda *given: self._plain(*given), (batch,), size, where_faster=where_faster)
+            program = _in_new_thread(lambda: self._whole(batch))
+            self.xla = Xla(True, repeats=_repeats(program, batch))
+            return program
+        parts = _in_new_thread(lambda: self._parts(batch))
+        self.xla = Xla(True)
+        return parts
+
+    def _lowered(self, function: Callable[..., Any], arguments: Any) -> Lowered:
+        size = SOME_SIZE * self._accumulate_steps
+        return lowered(function, arguments, size, where_faster=self._jit == "auto")
+
+    def _whole(self, batch: Batch) -> Lowered:
+        return self._lowered(lambda *given: self._plain(*given), (batch,))
+
+    def _parts(self, batch: Batch) -> Program:
         groups = (self._model.trained_variables, self._others)
         values = [[tf.TensorSpec(variable.shape, variable.dtype) for variable in group] for group in groups]
         arguments = (*values, batch.features)
-        program = lowered(self._forward, arguments, size, where_faster=where_faster)
+        program = self._lowered(self._forward, arguments)
         if self._accumulate_steps > 1:
             return program
         try:
@@ -236,6 +257,13 @@ def values_of(variables: Sequence[keras.Variable]) -> list[Tensor]:
     return [variable.value for variable in variables]
 
 
+def _repeats(program: Lowered, batch: Batch) -> bool:
+    """Whether steps do well in one loop: they are short, can be stacked, and have nothing that is slow in a loop."""
+    stackable = all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(batch))
+    short = program.flops.total() < SHORT and not LOOPS & program.operations
+    return stackable and short and not on_gpu() and not CONVOLUTIONS.keys() & program.operations
+
+
 def _is_default(strategy: tf.distribute.Strategy) -> bool:
     """Whether it is what holds where no strategy was made; in a replica's context, of the strategy that runs it."""
     if tf.distribute.has_strategy():
@@ -249,7 +277,7 @@ def _sums_over_replicas(layer: keras.layers.Layer) -> bool:
 
 
 @tf.autograph.experimental.do_not_convert
-def _in_new_thread(task: Callable[[], Program]) -> Program:
+def _in_new_thread(task: Callable[[], Made]) -> Made:
     """Run a task outside the graph and the strategy in which this thread is; what it raises is raised here."""
     with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(task).result()

@@ -24,10 +24,12 @@ from tdspec.run.bench_feed import Feed, feed_of
 from tdspec.run.bench_parts import parts_of
 from tdspec.run.bench_timing import Computation, Timed, computation_of, peak_of_product, take_turns
 from tdspec.run.prepare import compile_optimizer, describe, load_what_is_here
+from tdspec.run.stacks import HEIGHT, on_elements, on_one_batch, stacked
 from tdspec.run.strategy import make_strategy
 from tdspec.spec.load import Document
 
-STEP, FED_STEP, GRADIENTS, NOTHING = "step", "step_with_input", "gradients", "nothing"
+STEP, FED_STEP, CALLED_STEP = "step", "step_with_input", "step_by_step"
+GRADIENTS, NOTHING = "gradients", "nothing"
 # As many as no schedule of a weight ends within.
 TOTAL_STEPS = 1_000_000
 PRODUCT_DTYPES = ("float32", "bfloat16")
@@ -125,12 +127,13 @@ def measure(document: Document, *, root: Path, steps: int | None, stream: TextIO
     if xla.why_not:
         print(xla.why_not, file=stream)
     print("bench: compiling the step", file=stream, flush=True)
-    step = _step(compiled, feed)
+    height = HEIGHT if xla.repeats else 1
+    step = _step(compiled, feed, height)
     start = time.perf_counter()
     step.run(1)
     first, memory = time.perf_counter() - start, peak_memory()
     products = {dtype: peak_of_product(dtype) for dtype in PRODUCT_DTYPES}
-    computations = {STEP: step, **_others(compiled, feed, xla=xla.compiles)}
+    computations = {STEP: step, **_others(compiled, feed, height, xla=xla.compiles)}
     timed = take_turns(computations, steps, stream)
     # once more: a quiet moment is the machine's own
     products = {dtype: max(rate, peak_of_product(dtype)) for dtype, rate in products.items()}
@@ -155,49 +158,36 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _others(compiled: Compiled, feed: Feed, *, xla: bool) -> dict[str, Computation]:
-    fed = {} if feed.batches is None else {FED_STEP: _fed_step(compiled, feed.batches)}
-    return fed | {part.name: computation_of(part, xla=xla) for part in parts_of(compiled, feed.batch)}
+def _others(compiled: Compiled, feed: Feed, height: int, *, xla: bool) -> dict[str, Computation]:
+    found = {} if height == 1 else {CALLED_STEP: _step(compiled, feed, 1)}
+    if feed.batches is not None:
+        found[FED_STEP] = _fed_step(compiled, feed.batches, height)
+    return found | {part.name: computation_of(part, xla=xla) for part in parts_of(compiled, feed.batch)}
 
 
-def _step(compiled: Compiled, feed: Feed) -> Computation:
+def _step(compiled: Compiled, feed: Feed, height: int) -> Computation:
     """Steps on one batch in memory, as `loop.py` runs them."""
-    batch = tuple(feed.batch)
-
-    @tf.autograph.experimental.do_not_convert
-    def step() -> None:
-        compiled.distiller.train_step(batch)
-
-    @tf.function
-    def run(num_steps: tf.Tensor) -> tf.Tensor:
-        for _ in tf.range(num_steps):
-            step()
-        return num_steps
-
-    def run_and_wait(steps: int) -> None:
-        int(run(tf.constant(steps)))
-
-    return Computation(run_and_wait)
+    run = on_one_batch(compiled.distiller.train_step, tuple(feed.batch), height)
+    return Computation(lambda steps: _wait(run(tf.constant(steps))))
 
 
-def _fed_step(compiled: Compiled, batches: tf.data.Dataset) -> Computation:
+def _fed_step(compiled: Compiled, batches: tf.data.Dataset, height: int) -> Computation:
     """Steps on the batches of the pipeline, which starts anew, untimed, before each round: it must not work ahead
     while others are measured."""
-
-    @tf.autograph.experimental.do_not_convert
-    def step(batch: Any) -> None:
-        compiled.distiller.train_step(batch)
+    elements = batches if height == 1 else stacked(batches, height)
+    run_element = on_elements(compiled.distiller.train_step, height)
 
     @tf.function
     def run(iterator: Any, num_steps: tf.Tensor) -> tf.Tensor:
-        for _ in tf.range(num_steps):
-            step(next(iterator))
-        return num_steps
+        left = num_steps
+        while left > 0:
+            left -= run_element(next(iterator), left)
+        return left
 
     started: list[Any] = []
 
     def before(steps: int) -> None:
-        started[:] = [iter(batches)]
+        started[:] = [iter(elements)]
         # a filled buffer would flatter a slow pipeline, and a cold start belie a quick one
         int(run(started[0], tf.constant(max(1, steps // 2))))
 
@@ -208,13 +198,18 @@ def _fed_step(compiled: Compiled, batches: tf.data.Dataset) -> Computation:
     return Computation(run_and_wait, before)
 
 
+def _wait(result: tf.Tensor) -> None:
+    int(result)
+
+
 def shares_of(medians: Mapping[str, float]) -> tuple[Share, ...]:
     """The parts of the whole from the medians of the computations.
 
-    What it costs to call a program is taken off what is measured alone: the step is one program.
+    What it costs to call a program is taken off what is measured alone: the step is one program, or several are.
 
     Args:
-        medians: seconds by computation: `STEP`, perhaps `FED_STEP`, and the names of `bench_parts.Part`.
+        medians: seconds by computation: `STEP`, perhaps `CALLED_STEP` and `FED_STEP`, and the names of
+            `bench_parts.Part`.
 
     Returns:
         In the order in which a step goes through them; "rest" last.
@@ -226,7 +221,7 @@ def shares_of(medians: Mapping[str, float]) -> tuple[Share, ...]:
         for name in ("student_forward", "teacher", "interaction", "codecs")
     ]
     backward = _difference("student_backward", medians["student_gradients"], medians["student_forward"])
-    optimizer = _difference("optimizer", medians[STEP], medians[GRADIENTS])
+    optimizer = _difference("optimizer", medians[CALLED_STEP if CALLED_STEP in medians else STEP], medians[GRADIENTS])
     waited = Share("input", None, NOT_MEASURED)
     if FED_STEP in medians:
         waited = _difference("input", medians[FED_STEP], medians[STEP])

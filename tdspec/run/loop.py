@@ -4,7 +4,8 @@ In: a compiled `keras.Model` whose `train_step` and `test_step` run inside `stra
 return a dict that names those they updated; `tf.data` datasets of global batches. Out: the trained model, and each
 metric by name, epoch by epoch.
 Several steps make one call of a graph, so that Python costs nothing, and a call lasts well under a second, so that
-progress and interruptions are prompt. The number of steps in a call is a tensor: one graph serves them all.
+progress and interruptions are prompt. The number of steps in a call is a tensor: one graph serves them all. Short
+steps may come in stacks, each of which is one program (`stacks.py`).
 Leaves out: checkpoints, records and progress, which are callbacks, and XLA, which is the model's matter.
 """
 
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 from tdspec.errors import DataError, RunError
 from tdspec.run.signals import postponed_signals
+from tdspec.run.stacks import on_elements, stacked
 from tdspec.run.team import team_of
 
 SECONDS_PER_CALL = 0.5
@@ -37,6 +39,7 @@ def fit(
     validation_batches: tf.data.Dataset,
     epochs: int,
     first_epoch: int = 0,
+    height: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, list[float]]:
     """Train `model`, and evaluate it after each epoch.
@@ -48,6 +51,7 @@ def fit(
         validation_batches: global batches.
         epochs: the last epoch is `epochs - 1`.
         first_epoch: where a resumed run goes on.
+        height: batches in a stack; 1 where each is a step of its own, as under every strategy but the default.
         callbacks: driven as Keras's `fit` drives them, but by calls of several steps: `on_train_batch_end` gets the
             index of the call's last step. Those that are context managers are left also when training breaks off.
 
@@ -59,12 +63,13 @@ def fit(
         DataError: there is no batch.
         KeyboardInterrupt: between two calls; callbacks are not cut short.
     """
-    validation = _distribute(validation_batches, strategy)
     history: dict[str, list[float]] = {}
     model.stop_training = False
     with contextlib.ExitStack() as stack:
         deliver_signals = stack.enter_context(postponed_signals())
-        train, test = (_Runner(step, strategy, deliver_signals) for step in (model.train_step, model.test_step))
+        train = _Runner(model.train_step, strategy, deliver_signals, height)
+        test = _Runner(model.test_step, strategy, deliver_signals)
+        validation = test.fed(validation_batches)
         for callback in callbacks:
             if isinstance(callback, contextlib.AbstractContextManager):
                 stack.enter_context(callback)
@@ -72,7 +77,7 @@ def fit(
         driver.on_train_begin()
         for epoch in range(first_epoch, epochs):
             driver.on_epoch_begin(epoch)
-            logs = _train_epoch(model, train, _distribute(train_batches(epoch), strategy), epoch, driver)
+            logs = _train_epoch(model, train, train.fed(train_batches(epoch)), epoch, driver)
             logs |= {f"val_{name}": value for name, value in _test(model, test, validation, driver).items()}
             _check_finite(logs, f"after epoch {epoch + 1}")
             for name, value in logs.items():
@@ -103,24 +108,33 @@ def evaluate(model: keras.Model, batches: tf.data.Dataset, *, strategy: tf.distr
     """
     with postponed_signals() as deliver_signals:
         test = _Runner(model.test_step, strategy, deliver_signals)
-        return _test(model, test, _distribute(batches, strategy), None)
+        return _test(model, test, test.fed(batches), None)
 
 
 class _Runner:
     """Runs a step on all batches of a dataset, several in a call; knows how many make a call of `SECONDS_PER_CALL`."""
 
     def __init__(
-        self, step: Callable[[Any], Any], strategy: tf.distribute.Strategy, deliver_signals: Callable[[], None]
+        self,
+        step: Callable[[Any], Any],
+        strategy: tf.distribute.Strategy,
+        deliver_signals: Callable[[], None],
+        height: int = 1,
     ):
+        self._strategy, self._height = strategy, height
         self._team = team_of(strategy)
         self._names: set[str] = set()
-        self._run_steps = _compile(step, strategy, self._names)
+        self._run_steps = _compile(step, strategy, self._names, height)
         self._steps_per_call = 1
         self._deliver_signals = deliver_signals
 
-    def run(self, batches: Any, after_call: AfterCall) -> None:
+    def fed(self, batches: tf.data.Dataset) -> Any:
+        """Global batches as they come to the replicas, or in stacks."""
+        return _distribute(batches if self._height == 1 else stacked(batches, self._height), self._strategy)
+
+    def run(self, fed: Any, after_call: AfterCall) -> None:
         """Go on until the batches end, or `after_call` says so."""
-        iterator = iter(batches)
+        iterator = iter(fed)
         done = 0
         while True:
             num_steps = self._call(iterator)
@@ -148,8 +162,8 @@ class _Runner:
 
     def _call(self, iterator: Any) -> int:
         start = time.perf_counter()
-        num_steps = int(self._run_steps(iterator, tf.constant(self._steps_per_call, tf.int64)))
-        if num_steps == self._steps_per_call:
+        num_steps = int(self._run_steps(iterator, tf.constant(self._steps_per_call)))
+        if num_steps >= self._steps_per_call:
             seconds_per_step = (time.perf_counter() - start) / num_steps
             # At most doubled: the first call builds the graph, and a measured time may be off.
             self._steps_per_call = max(1, min(2 * num_steps, int(SECONDS_PER_CALL / seconds_per_step)))
@@ -157,28 +171,28 @@ class _Runner:
 
 
 def _compile(
-    step: Callable[[Any], Any], strategy: tf.distribute.Strategy, names: set[str]
+    step: Callable[[Any], Any], strategy: tf.distribute.Strategy, names: set[str], height: int
 ) -> Callable[[Any, tf.Tensor], tf.Tensor]:
-    """A graph of (iterator, most steps) that runs `step` on every replica and returns the number of steps it ran.
+    """A graph of (iterator, enough steps) that runs `step` on every replica and returns the number of steps it ran.
 
-    The keys of what `step` returns are added to `names` when the graph is built.
+    A stack that was begun is finished. The keys of what `step` returns are added to `names` when the graph is built.
     """
 
-    # As in Keras, a step's Python is run as it is written, not rewritten by AutoGraph.
     @tf.autograph.experimental.do_not_convert
     def run_step(batch: Any) -> None:
         names.update(step(batch))
 
+    run_element = on_elements(lambda batch: strategy.run(run_step, args=(batch,)), height)
+
     @tf.function
-    def run_steps(iterator: Any, most_steps: tf.Tensor) -> tf.Tensor:
-        num_steps = tf.zeros((), tf.int64)
-        for _ in tf.range(most_steps):
+    def run_steps(iterator: Any, enough: tf.Tensor) -> tf.Tensor:
+        num_steps = tf.zeros((), tf.int32)
+        while num_steps < enough:
             # Whether there is another batch is asked in the graph: an error at the end could cut a step short.
-            batch = iterator.get_next_as_optional()
-            if not batch.has_value():
+            element = iterator.get_next_as_optional()
+            if not element.has_value():
                 break
-            strategy.run(run_step, args=(batch.get_value(),))
-            num_steps += 1
+            num_steps += run_element(element.get_value(), height)
         return num_steps
 
     return run_steps

@@ -12,6 +12,8 @@ import tensorflow as tf
 from by_hand_conv import weights_and_objective
 from step_cases import Case, ConvCase
 
+from tdspec.run.stacks import HEIGHT, on_one_batch
+
 
 class TensorFlow:
     """The objective's operations."""
@@ -119,27 +121,33 @@ class Stepper:
         self._flat = tf.nest.flatten(self._weights)
         self._moments = [[tf.Variable(tf.zeros_like(variable)) for variable in self._flat] for _ in range(2)]
         self._count, self._mean = tf.Variable(0.0), tf.Variable(0.0)
-        self._objective, self._batch, self._rate = objective(TensorFlow(), case), batch, rate
+        self._objective, self._rate = objective(TensorFlow(), case), rate
         # XLA takes 25 times as long for depthwise convolutions on a CPU
         jit = not isinstance(case, ConvCase)
-        self.step = tf.function(self._step, jit_compile=jit, autograph=False)
-        self.loss = tf.function(self._loss, jit_compile=jit, autograph=False)
+        self.loss = tf.function(lambda: self._loss(batch), jit_compile=jit, autograph=False)
+
+        # short steps: several in one program, as tdspec has them
+        short = not isinstance(case, ConvCase) and case.is_mlp
+        self.run = on_one_batch(self._step, batch, HEIGHT) if short else self._one_by_one(batch, jit)
+
+    def _one_by_one(self, batch: Any, jit: bool) -> Any:
+        step = tf.function(lambda: self._step(batch), jit_compile=jit, autograph=False)
 
         @tf.function
         def run(num_steps: Any) -> None:
             for _ in tf.range(num_steps):
-                self.step()
+                step()
 
-        self.run = run
+        return run
 
-    def _loss(self) -> Any:
-        features, label, _ = self._batch
+    def _loss(self, batch: Any) -> Any:
+        features, label, _ = batch
         return self._objective(features["image"], label, {**self._weights, **self._frozen})
 
-    def _step(self) -> None:
+    def _step(self, batch: Any) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._flat)
-            loss = self._loss()
+            loss = self._loss(batch)
         gradients = tape.gradient(loss, self._flat)
         self._count.assign_add(1.0)
         self._mean.assign_add((loss - self._mean) / self._count)

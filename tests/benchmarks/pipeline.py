@@ -25,6 +25,7 @@ from tdspec.run import bench
 from tdspec.run.bench_feed import feed_of
 from tdspec.run.bench_timing import Computation
 from tdspec.run.prepare import compile_optimizer, describe, load_what_is_here
+from tdspec.run.stacks import HEIGHT
 from tdspec.spec.load import Document, load
 
 SECONDS_A_ROUND, ALONE = 0.5, 1.15
@@ -38,13 +39,13 @@ def computations(document: Document) -> dict[str, Computation]:
     if feed.batches is None:
         raise SystemExit(f"the data are not at hand: {feed.why_random}")
     described = tf.nest.map_structure(tf.type_spec_from_value, tuple(feed.batch))
-    compiled.distiller.prepare(described, tf.distribute.get_strategy())
+    height = HEIGHT if compiled.distiller.prepare(described, tf.distribute.get_strategy()).repeats else 1
     tuned = tf.data.Options()
     tuned.autotune.enabled = True
     return {
-        "memory": bench._step(compiled, feed),
-        "pipeline": bench._fed_step(compiled, feed.batches),
-        "autotuned": bench._fed_step(compiled, feed.batches.with_options(tuned)),
+        "memory": bench._step(compiled, feed, height),
+        "pipeline": bench._fed_step(compiled, feed.batches, height),
+        "autotuned": bench._fed_step(compiled, feed.batches.with_options(tuned), height),
     }
 
 
