@@ -17,7 +17,7 @@ from tdspec.spec.quantities import quantity
 AUTO = "auto"
 # From here on compiling has paid, measured by tests/benchmarks/jit.py on two cores. What it costs (2 to 22 s) and what
 # a step of a small model saves (1 to 5 ms) both grow with the number of operations, so that it pays after 800 to 7,600
-# steps, of most after 4,000. A large model's step saves up to 20 ms a GFLOP besides.
+# steps. A large model's step saves up to 20 ms a GFLOP besides.
 WORTH_STEPS = 4_000
 WORTH_FLOPS = 10**12
 
