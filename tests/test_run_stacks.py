@@ -53,7 +53,7 @@ def test_no_more_steps_than_there_are_or_are_asked_for(most: int) -> None:
 
 @pytest.mark.parametrize("height", [2, HEIGHT])
 def test_the_loop_gives_the_weights_and_figures_of_single_steps(height: int) -> None:
-    """5 batches an epoch: the last stack is full, or short by most of it; dropout's seeds and the schedule go on."""
+    """5 batches an epoch, so that the last stack is short; the schedule goes on."""
     results = []
     for each in (1, height):
         model = make_model(DEFAULT)
@@ -93,7 +93,7 @@ def _distilled(folder: Path, height: int, accumulate_steps: int) -> tuple[dict[s
 
 @pytest.mark.parametrize("accumulate_steps", [1, 2])
 def test_a_distillation_in_stacks_is_one_in_single_steps(tmp_path: Path, accumulate_steps: int) -> None:
-    """Both by XLA, which draws the same dropout in a loop."""
+    """Both by XLA, which draws the same dropout in a loop; its seeds go on."""
     history, weights = _distilled(tmp_path, 1, accumulate_steps)
     stacked_history, stacked_weights = _distilled(tmp_path, HEIGHT, accumulate_steps)
     assert stacked_history == {name: pytest.approx(values, rel=1e-5) for name, values in history.items()}
