@@ -24,7 +24,7 @@ from tdspec.run.bench_feed import Feed, feed_of
 from tdspec.run.bench_parts import parts_of
 from tdspec.run.bench_timing import Computation, Timed, computation_of, peak_of_product, take_turns
 from tdspec.run.prepare import compile_optimizer, describe, load_what_is_here
-from tdspec.run.stacks import HEIGHT, on_elements, on_one_batch, stacked
+from tdspec.run.stacks import height_for, on_elements, on_one_batch, stacked
 from tdspec.run.strategy import make_strategy
 from tdspec.spec.load import Document
 
@@ -127,7 +127,7 @@ def measure(document: Document, *, root: Path, steps: int | None, stream: TextIO
     if xla.why_not:
         print(xla.why_not, file=stream)
     print("bench: compiling the step", file=stream, flush=True)
-    height = HEIGHT if xla.repeats else 1
+    height = height_for(xla)
     step = _step(compiled, feed, height)
     start = time.perf_counter()
     step.run(1)

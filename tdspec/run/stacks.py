@@ -13,10 +13,17 @@ from typing import Any
 
 import tensorflow as tf
 
+from tdspec.graph.step import Xla
+
 # (batches one upon the other, how many of them are there)
 Stack = tuple[Any, tf.Tensor]
 # Batches in a stack: more would gain little, and a call is to last well under a second.
 HEIGHT = 16
+
+
+def height_for(xla: Xla) -> int:
+    """How many batches a stack has for a step of which XLA made this; 1 where each is better a program of its own."""
+    return HEIGHT if xla.repeats else 1
 
 
 def stacked(batches: tf.data.Dataset, height: int) -> tf.data.Dataset:

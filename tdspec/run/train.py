@@ -32,7 +32,7 @@ from tdspec.run.prepare import compile_optimizer, compile_with_weights, open_dat
 from tdspec.run.progress import Progress
 from tdspec.run.recorder import Recorder
 from tdspec.run.run_dir import RunFolder
-from tdspec.run.stacks import HEIGHT
+from tdspec.run.stacks import height_for
 from tdspec.run.strategy import make_strategy
 from tdspec.run.teacher_cache import files_of, with_states
 from tdspec.run.teachers import COMPLETE, named_specs, trained_run
@@ -270,7 +270,7 @@ def _fit(run: Run, first_epoch: int, callbacks: list[keras.callbacks.Callback], 
         validation_batches=run.splits.validation.batches(batch_size, epoch=None),
         epochs=run.document.spec.train.epochs,
         first_epoch=first_epoch,
-        height=HEIGHT if xla.repeats else 1,
+        height=height_for(xla),
         callbacks=callbacks,
     )
 

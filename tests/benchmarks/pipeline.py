@@ -25,7 +25,7 @@ from tdspec.run import bench
 from tdspec.run.bench_feed import feed_of
 from tdspec.run.bench_timing import Computation
 from tdspec.run.prepare import compile_optimizer, describe, load_what_is_here
-from tdspec.run.stacks import HEIGHT
+from tdspec.run.stacks import height_for
 from tdspec.spec.load import Document, load
 
 SECONDS_A_ROUND, ALONE = 0.5, 1.15
@@ -39,7 +39,7 @@ def computations(document: Document) -> dict[str, Computation]:
     if feed.batches is None:
         raise SystemExit(f"the data are not at hand: {feed.why_random}")
     described = tf.nest.map_structure(tf.type_spec_from_value, tuple(feed.batch))
-    height = HEIGHT if compiled.distiller.prepare(described, tf.distribute.get_strategy()).repeats else 1
+    height = height_for(compiled.distiller.prepare(described, tf.distribute.get_strategy()))
     tuned = tf.data.Options()
     tuned.autotune.enabled = True
     return {

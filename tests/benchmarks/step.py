@@ -30,7 +30,7 @@ from by_hand_tensorflow import Stepper
 from step_cases import CASES, batch_of, compiled_case
 
 from tdspec.run.bench_feed import random_batch
-from tdspec.run.stacks import HEIGHT, on_one_batch
+from tdspec.run.stacks import height_for, on_one_batch
 
 Run = Callable[[Any], Any]
 
@@ -39,7 +39,7 @@ def many(distiller: Any, batch: Any, height: int | None = None) -> Run:
     """A call that runs so many steps on a batch as `run/loop.py` runs them, or in stacks of that height."""
     if height is None:
         described = tf.nest.map_structure(tf.type_spec_from_value, batch)
-        height = HEIGHT if distiller.prepare(described, tf.distribute.get_strategy()).repeats else 1
+        height = height_for(distiller.prepare(described, tf.distribute.get_strategy()))
     return on_one_batch(distiller.train_step, batch, height)
 
 
