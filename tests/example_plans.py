@@ -63,6 +63,7 @@ def term(name: str, iterations: int = 1) -> Plan:
             STATES * iterations,
             [f"{state}_{number}" for number in range(1, iterations + 1) for state in STATES],
         ),
+        "interpretation": (["teacher_high"] * iterations, [f"teacher_high_{k}" for k in range(1, iterations + 1)]),
     }[name]
     described = {"name": name, "weight": 0.5, "distance": "relative_l2", "formula": R2, "options": {}}
     return described | {"target": target, "prediction": prediction}
@@ -128,7 +129,7 @@ ENCODERS = ("student_codec.encode", "teacher_codec.encode")
 
 
 def example_plans() -> dict[str, Plan]:
-    """A fresh plan for each method, and for talking without and with one iteration."""
+    """A fresh plan for each method, and for talking without and with one iteration, or without answers."""
     return {
         "scratch": plan("scratch", ("task",), cut=False, teacher=False),
         "logit": plan("logit", ("task", "logit"), cut=False),
@@ -137,6 +138,12 @@ def example_plans() -> dict[str, Plan]:
         "hybrid": plan("hybrid", ("task", "logit", "feature"), ENCODERS),
         "talking": plan("talking", TALK, ALL_CODECS, iterations=2),
         "talking_once": plan("talking", ("task", "interaction"), ALL_CODECS, iterations=1),
+        "understood": plan(
+            "talking",
+            ("task", "interpretation"),
+            ("student_codec.encode", "teacher_codec.decode"),
+            iterations=1,
+        ),
         "silent": plan("talking", ("task", "message_consistency", "state_consistency"), ALL_CODECS),
         "one_way_control": plan("one_way_control", TALK, ALL_CODECS, iterations=2),
         "one_way_control_hybrid": plan("one_way_control_hybrid", (*TALK, "logit"), ALL_CODECS, iterations=2),

@@ -221,7 +221,7 @@ def mlp_talker(found: Compiled, side: str, images: Array, low: int, high: int) -
 def expected_terms(
     student: Talker, teacher: Talker, distance: Callable[[Array, Array], float], iterations: int, *, control: bool
 ) -> dict[str, float]:
-    """Interaction, message and state consistency, fitnet: step by step as the equations read."""
+    """Interaction, interpretation, message and state consistency, fitnet: step by step as the equations read."""
 
     def both(low: Array, high: Array, heard: tuple[Array, Array]) -> float:
         return distance(low, heard[0]) + distance(high, heard[1])
@@ -229,15 +229,21 @@ def expected_terms(
     student_message = student.encode(student.low, student.high)
     teacher_message = teacher.encode(teacher.low, teacher.high)
     question = teacher_message if control else student_message
-    interaction = 0.0
+    interaction = interpretation = 0.0
     for _ in range(iterations):
         teacher_low, _ = teacher.decode(question)
-        answer = teacher.encode(teacher_low, teacher.middle(teacher_low))
+        teacher_high = teacher.middle(teacher_low)
+        answer = teacher.encode(teacher_low, teacher_high)
+        interpretation += distance(teacher.high, teacher_high)
         heard = student.decode(answer)
         interaction += both(student.low, student.high, heard)
         question = answer if control else student.encode(heard[0], student.middle(heard[0]))
     told = both(student.low, student.high, student.decode(teacher_message))
-    terms = {"interaction": interaction, "message_consistency": distance(teacher_message, student_message)}
+    terms = {
+        "interaction": interaction,
+        "interpretation": interpretation,
+        "message_consistency": distance(teacher_message, student_message),
+    }
     if control or teacher.decode(student_message)[1].size:
         terms["state_consistency"] = told + both(teacher.low, teacher.high, teacher.decode(student_message))
     return terms | {"feature": terms["message_consistency"], "fitnet": told}

@@ -60,6 +60,10 @@ STATE_TERMS: list[tuple[str, str, int, set[str]]] = [
     ("talking", "state_consistency", 1, {*MODEL, *CODECS, *HEARS, *ASKED, "teacher_hears_high"}),
     ("talking", "interaction", 1, {*MODEL, *CODECS, *HEARS, *ASKED}),
     ("talking", "interaction", 3, {*MODEL, *CODECS, *HEARS, *ASKED}),
+    # the teacher reads, and does not answer
+    ("talking", "interpretation", 1, {*MODEL, "student_encoder", *ASKED}),
+    ("talking", "interpretation", 2, {*MODEL, *CODECS, *ASKED, "student_hears", "student_hears_low"}),
+    ("one_way_control", "interpretation", 1, {"teacher_encoder", *ASKED}),
     # the teacher listens to itself: the student is the target only, and its encoder is never asked
     ("one_way_control", "interaction", 1, {*MODEL, "teacher_encoder", *HEARS, *ASKED}),
     ("one_way_control", "interaction", 3, {*MODEL, "teacher_encoder", *HEARS, *ASKED}),

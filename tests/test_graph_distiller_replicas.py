@@ -17,7 +17,7 @@ from tdspec.spec.checks import TERMS
 
 # The first replica holds the first four examples: three of its examples have no label, the other's all have.
 UNEVEN = np.array([0, 0, 0, 1, 1, 2, 1, 0.5], "float32")
-STATES = ("feature", "fitnet", "interaction", "message_consistency", "state_consistency")
+STATES = ("feature", "fitnet", "interaction", "interpretation", "message_consistency", "state_consistency")
 
 
 def _losses(method: str, distance: str) -> dict[str, Any]:

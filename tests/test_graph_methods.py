@@ -23,9 +23,9 @@ from graph_helpers import (
 
 from tdspec.graph.compiler import Compiled
 from tdspec.graph.walk import nodes_of
-from tdspec.spec.checks import CONTROL_METHODS, TERMS
+from tdspec.spec.checks import CONTROL_METHODS, ITERATED, TERMS
 
-STATE_TERMS = ("interaction", "message_consistency", "state_consistency", "feature", "fitnet")
+STATE_TERMS = (*ITERATED, "message_consistency", "state_consistency", "feature", "fitnet")
 
 
 def _distances(distance: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _check(found: Compiled, student: Talker, teacher: Talker, distance: str, ite
     images, label = pixels(), np.arange(8)
     expected = expected_terms(student, teacher, DISTANCES[distance], iterations, control=method in CONTROL_METHODS)
     terms = _found_terms(found, images, label)
-    names = [name for name in TERMS[method] if name != "interaction" or iterations]
+    names = [name for name in TERMS[method] if name not in ITERATED or iterations]
     assert list(terms) == names
     for name in set(names) - {"task", "logit"}:
         assert terms[name] == pytest.approx(expected[name], rel=2e-4), name

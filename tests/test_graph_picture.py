@@ -23,7 +23,8 @@ EVERYWHERE = {
     "student_prediction (10)",
 }
 CODECS = {"decode", "encode"}
-LOOP = {"the teacher hears", "and interprets with", "the teacher answers", "the student asks"}
+ASKED = {"the teacher hears", "and interprets with", "the student asks"}
+LOOP = {*ASKED, "the teacher answers"}
 SHOWN = {
     "scratch": {"whole · 6 layers"},
     "logit": {"logit", "teacher_prediction (10)", "whole · 14 layers"},
@@ -32,6 +33,7 @@ SHOWN = {
     "hybrid": {"logit", "feature", "encode", "teacher_prediction (10)", "upper · 2 layers"},
     "talking": {"interaction", "K = 2", "asks again", "once", "student_low (50, 384)", *CODECS, *LOOP},
     "talking_once": {"interaction", "K = 1", "iteration", *CODECS, *LOOP},
+    "understood": {"interpretation", "K = 1", "iteration", *CODECS, *ASKED},
     "silent": {"message_consistency", "state_consistency", *CODECS},
     "one_way_control": {"interaction", "K = 2", "hears itself", "the teacher answers", *CODECS},
     "one_way_control_hybrid": {"interaction", "hears itself", "logit", "teacher_prediction (10)", *CODECS},
@@ -41,6 +43,7 @@ TOO = {
     "logit": {"whole · 6 layers"},
     "talking": {"message_consistency", "state_consistency", "student_message", "teacher_message", "upper · not run"},
     "talking_once": {"student_message", "teacher_message", "upper · not run"},
+    "understood": {"interaction", "student_message", "upper · not run"},  # the cost of it is called so
     "silent": {"student_message", "teacher_message", "upper · not run"},
     "fitnet": {"upper · not run"},
     "hybrid": {"student_message", "teacher_message"},

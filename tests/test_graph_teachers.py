@@ -21,7 +21,7 @@ from tdspec.run.strategy import make_strategy
 from tdspec.spec.checks import LOGIT_METHODS, TERMS
 
 LABEL = np.arange(8)
-STATES = ("feature", "fitnet", "interaction", "message_consistency", "state_consistency")
+STATES = ("feature", "fitnet", "interaction", "interpretation", "message_consistency", "state_consistency")
 SMALL = {"message": {"dim": 3}, "encoder": {"hidden_dim": 6}, "iterations": 2}
 
 
@@ -33,7 +33,7 @@ def values_of(found: Compiled) -> dict[str, float]:
 
 
 def _losses(method: str, distance: str) -> dict[str, Any]:
-    return {name: {"distance": distance} for name in TERMS[method] if name in STATES}
+    return {name: {"weight": 0.5, "distance": distance} for name in TERMS[method] if name in STATES}
 
 
 def _student_talker(found: Compiled, codec: Any) -> Talker:
@@ -146,7 +146,8 @@ def test_each_conversation_is_that_with_the_teacher_alone(tmp_path: Path, method
 
 
 def test_the_student_runs_once_and_each_teacher_once(tmp_path: Path) -> None:
-    found = compiled_with(tmp_path, "talking_hybrid", [DEEP, FLAT], communication=SMALL)
+    losses = {"interpretation": 0.4}
+    found = compiled_with(tmp_path, "talking_hybrid", [DEEP, FLAT], losses=losses, communication=SMALL)
     runs = Counter(node.name for node in nodes_of(found.distiller))
     once = [f"student_{part}" for part in ("lower", "middle", "upper")]
     once += [f"{name}_{part}_in_inference" for name in ("deep", "flat") for part in ("lower", "upper")]
@@ -156,7 +157,7 @@ def test_the_student_runs_once_and_each_teacher_once(tmp_path: Path) -> None:
     assert runs["student_middle_in_inference"] == 2
     # its message on the data is the same for both, then one for each
     assert runs["student_codec_encode"] == 3
-    assert [term.weight for term in found.distiller.terms] == [1.0, 0.3, 0.5, 0.5, 1.0, 0.15, 0.25, 0.25, 0.5]
+    assert [term.weight for term in found.distiller.terms] == [1.0, 0.3, 0.4, 0.5, 0.5, 1.0, 0.15, 0.2, 0.25, 0.25, 0.5]
     assert {term.key for term in found.distiller.terms if term.teacher == "flat"} == set(TERMS["talking_hybrid"]) - {
         "task"
     }

@@ -36,10 +36,11 @@ TERM_COLORS = {
     "feature": "#0f766e",
     "fitnet": "#a21caf",
     "interaction": "#be123c",
+    "interpretation": "#9d174d",
     "message_consistency": "#0f766e",
     "state_consistency": "#4d7c0f",
 }
-OTHER_TERM_COLORS = ("#92400e", "#3f3f46", "#9d174d", "#155e75")
+OTHER_TERM_COLORS = ("#92400e", "#3f3f46", "#6b21a8", "#155e75")
 
 
 def shape_text(shape: Sequence[int | None]) -> str:

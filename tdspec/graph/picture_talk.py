@@ -123,9 +123,19 @@ def _interprets(plan: Plan) -> list[str]:
     ]
 
 
+def _compares(plan: Plan, *tensors: str) -> bool:
+    """Whether a term of the plan compares one of the tensors with its target."""
+    return any(not {*tensors}.isdisjoint(term["prediction"]) for term in plan["terms"])
+
+
+def _answers(plan: Plan) -> bool:
+    """Whether the student hears what the teacher makes of a message."""
+    return _compares(plan, "student_low_1")
+
+
 def _is_talking(plan: Plan) -> bool:
-    """Whether the teacher hears something: a term compares the student's states with answers of an iteration."""
-    return any(prediction == "student_low_1" for term in plan["terms"] for prediction in term["prediction"])
+    """Whether the teacher hears something: a term compares what it makes of a message, or its answer."""
+    return _answers(plan) or _compares(plan, "teacher_high_1")
 
 
 def _asks_itself(plan: Plan) -> bool:
@@ -142,7 +152,7 @@ def _message_lines(plan: Plan, codecs: set[str]) -> list[str]:
         parts.append(_spoken((TEACHER_CODEC, HIGH), (MESSAGE_RIGHT, HIGH)))
     if "student_codec.decode" in codecs:
         parts.append(_spoken((MESSAGE_LEFT, HIGH), (STUDENT_CODEC + CODEC_WIDTH, HIGH)))
-    if "teacher_codec.decode" in codecs and (not _asks_itself(plan) or attached(plan, "teacher_states")):
+    if "teacher_codec.decode" in codecs and (not _asks_itself(plan) or _compares(plan, "teacher_low_told")):
         parts.append(_spoken((MESSAGE_RIGHT, LOW), (TEACHER_CODEC, LOW)))
     return parts
 
@@ -157,7 +167,7 @@ def _messages(plan: Plan, shapes: Mapping[str, list[int | None]]) -> list[str]:
         parts.append(pill((CENTER, MESSAGES[name]), MESSAGE_WIDTH, lines, fill=TALK_PALE, color=TALK, size=10))
     if _is_talking(plan) and not _asks_itself(plan):
         parts.append(_word(CENTER, LOW + 38, "the student asks", 2 * MESSAGE_WIDTH))
-    if _is_talking(plan):
+    if _answers(plan):
         parts.append(_word(CENTER, HIGH - 30, "the teacher answers", 2 * MESSAGE_WIDTH))
     return parts
 

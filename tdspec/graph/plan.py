@@ -21,6 +21,7 @@ from tdspec.graph.flops import count_flops
 from tdspec.graph.sides import CutModel
 from tdspec.graph.terms import FORMULAS, Term
 from tdspec.graph.walk import Node, nodes_of
+from tdspec.spec.checks import ITERATED
 
 FORMAT = 1
 PACKAGES = ("tdspec", "keras", "keras-hub", "tensorflow")
@@ -242,8 +243,8 @@ def _message(compiled: Compiled) -> dict[str, Any] | None:
 
 
 def _iterations(compiled: Compiled) -> int:
-    interaction = [term for term in compiled.distiller.terms if term.key == "interaction"]
-    return compiled.document.spec.communication.iterations if interaction else 0
+    iterated = [term for term in compiled.distiller.terms if term.key in ITERATED]
+    return compiled.document.spec.communication.iterations if iterated else 0
 
 
 def _parameters(compiled: Compiled, codecs: list[dict[str, Any]]) -> dict[str, int]:

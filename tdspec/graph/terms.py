@@ -84,7 +84,7 @@ def comparisons(name: str, iterations: int) -> tuple[tuple[str, ...], tuple[str,
 
     Args:
         name: a term.
-        iterations: K, for `interaction`.
+        iterations: K, for `interaction` and `interpretation`.
     """
     predicted = (("teacher_prediction",), ("student_prediction",))
     placed = (("teacher_low_placed", "teacher_high_placed"), STATES)
@@ -112,6 +112,11 @@ def comparisons(name: str, iterations: int) -> tuple[tuple[str, ...], tuple[str,
         "interaction": (
             STATES * iterations,
             tuple(f"{state}_{k}" for k in range(1, iterations + 1) for state in STATES),
+        ),
+        # sum over k of d(e_h, e~_h^k): the teacher is to see in the message what it sees in the data; not in the paper
+        "interpretation": (
+            ("teacher_high",) * iterations,
+            tuple(f"teacher_high_{k}" for k in range(1, iterations + 1)),
         ),
     }
     return fixed[name]

@@ -17,7 +17,9 @@ from tdspec.spec.facts import ABSENT, Check, Facts, dig
 from tdspec.spec.problems import Problem
 from tdspec.spec.words import one_of, quoted
 
-TALK = ("interaction", "message_consistency", "state_consistency")
+# Terms that compare what each iteration says: none without one.
+ITERATED = ("interaction", "interpretation")
+TALK = (*ITERATED, "message_consistency", "state_consistency")
 TERMS = {
     "scratch": ("task",),
     "logit": ("task", "logit"),
@@ -83,9 +85,10 @@ def _unused_terms(facts: Facts) -> Iterator[Problem]:
             message = f"found a term that the method '{method}' does not have, expected {one_of(TERMS[method])}"
             yield Problem(("losses", term), "no-effect", message, severity="warning", at_key=True)
     silent = facts.values["communication"]["iterations"] == 0 and method in TALKING_METHODS
-    if silent and facts.is_written("losses", "interaction"):
-        message = "found a term of the iterations, expected iterations above 0"
-        yield Problem(("losses", "interaction"), "no-effect", message, severity="warning", at_key=True)
+    for term in ITERATED:
+        if silent and facts.is_written("losses", term):
+            message = "found a term of the iterations, expected iterations above 0"
+            yield Problem(("losses", term), "no-effect", message, severity="warning", at_key=True)
 
 
 def _unused_iterations(facts: Facts) -> Iterator[Problem]:
@@ -100,7 +103,7 @@ def _unused_iterations(facts: Facts) -> Iterator[Problem]:
 def _something_optimised(facts: Facts) -> Iterator[Problem]:
     losses, method = facts.values["losses"], facts.values["method"]
     silent = facts.values["communication"]["iterations"] == 0
-    terms = [term for term in TERMS[method] if not (silent and term == "interaction")]
+    terms = [term for term in TERMS[method] if not (silent and term in ITERATED)]
     if all(losses[term]["weight"] == 0 for term in terms):
         message = f"found weight 0 for every term of the method '{method}', expected one above 0"
         yield Problem(("losses",), "losses", message, f"the terms are {one_of(terms)}", at_key=True)

@@ -238,6 +238,7 @@ class Losses:
     attention: PlainLoss
     manifold: ManifoldLoss
     interaction: InteractionLoss
+    interpretation: StateLoss
     message_consistency: StateLoss
     state_consistency: StateLoss
 
