@@ -13,6 +13,7 @@ from graph_helpers import SMALL_IMAGE, compiled, facts, mlp, pixels, vit, write
 from tdspec.errors import SpecError
 from tdspec.graph.compiler import Compiled, build
 from tdspec.graph.objective import terms_of
+from tdspec.graph.plan import plan_of
 from tdspec.spec.checks import TERMS
 from tdspec.spec.load import load
 
@@ -125,6 +126,15 @@ def test_terms_of_methods(tmp_path: Path, method: str, names: list[str]) -> None
     assert terms_of(found.document.spec) == found.distiller.terms
     assert all(len(term.target) == len(term.prediction) for term in found.distiller.terms)
     assert (found.teacher is None) == (method == "scratch")
+
+
+def test_the_plan_has_the_iterations_that_a_term_asks_for(tmp_path: Path) -> None:
+    def iterations(**losses: float) -> int:
+        found = compiled(tmp_path, losses=losses, communication={"iterations": 2})
+        return int(plan_of(found)["iterations"])
+
+    assert iterations(interpretation=1) == iterations(interaction=0, interpretation=1) == 2
+    assert iterations(interaction=0) == 0
 
 
 def test_a_teacher_with_columns_of_its_own(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from graph_helpers import (
     compiled,
     expected_terms,
     mlp_talker,
+    only,
     pixels,
     vit,
 )
@@ -259,6 +260,10 @@ def test_a_term_of_weight_0_leaves_no_trace(tmp_path: Path) -> None:
     layers, _, tensors = names("talking", losses={"interaction": 0.0, "state_consistency": 0})
     assert not any("decode" in name for name in layers)
     assert tensors == ["student_message", "student_prediction", "teacher_message"]
+    unanswered = only("talking", "interpretation") | {"task": 1.0}
+    layers, _, tensors = names("talking", losses=unanswered)
+    assert "teacher_codec_decode" in layers and not {"teacher_codec_encode", "student_codec_decode"} & {*layers}
+    assert tensors == ["student_prediction", "teacher_high", "teacher_high_1"]
     layers, _, _ = names("hybrid", losses={"feature": 0})
     assert not any("codec" in name for name in layers)
     layers, _, tensors = names("one_way_control", losses={"message_consistency": 0, "state_consistency": 0})

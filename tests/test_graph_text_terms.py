@@ -65,7 +65,8 @@ def test_what_stands_behind_a_text_does_not_count(folder: Path, method: str) -> 
 
 @pytest.mark.parametrize("distance", ["l2", "cosine", "kl", "manifold"])
 def test_nor_by_another_distance(folder: Path, distance: str) -> None:
-    losses = {"interaction": {"distance": distance}, "state_consistency": {"distance": distance}}
+    terms = ("interaction", "interpretation", "state_consistency")
+    losses = {term: {"weight": 0.5, "distance": distance} for term in terms}
     distiller = _compiled(folder, "talking", losses=losses)
     one, two = (_values(distiller, _batch(seed)) for seed in (1, 2))
     for name, value in one.items():
