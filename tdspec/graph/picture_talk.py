@@ -123,9 +123,9 @@ def _interprets(plan: Plan) -> list[str]:
     ]
 
 
-def _compares(plan: Plan, *tensors: str) -> bool:
-    """Whether a term of the plan compares one of the tensors with its target."""
-    return any(not {*tensors}.isdisjoint(term["prediction"]) for term in plan["terms"])
+def _compares(plan: Plan, tensor: str) -> bool:
+    """Whether a term of the plan compares a tensor with its target."""
+    return any(tensor in term["prediction"] for term in plan["terms"])
 
 
 def _answers(plan: Plan) -> bool:
