@@ -91,6 +91,14 @@ def _unused_terms(facts: Facts) -> Iterator[Problem]:
             yield Problem(("losses", term), "no-effect", message, severity="warning", at_key=True)
 
 
+def _weightless(facts: Facts) -> Iterator[Problem]:
+    for term in TERMS[facts.values["method"]]:
+        written = dig(facts.written, ("losses", term))
+        if isinstance(written, dict) and "weight" not in written and facts.values["losses"][term]["weight"] == 0:
+            message = "found no weight, expected one above 0: left out, it is 0, and the term has no effect"
+            yield Problem(("losses", term), "no-effect", message, severity="warning", at_key=True)
+
+
 def _unused_iterations(facts: Facts) -> Iterator[Problem]:
     method = facts.values["method"]
     control = method == "scratch" and "teacher" in facts.values
@@ -235,6 +243,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("method",), _cuts_needed),
     Check(("method", "communication"), _cuts_in_order),
     Check(("method", "losses", "communication", "teacher"), _unused_terms),
+    Check(("method", "losses"), _weightless),
     Check(("method", "communication", "teacher"), _unused_iterations),
     Check(("method", "losses", "communication"), _something_optimised),
     Check(("method", "losses", "teacher"), _balance),
