@@ -6,7 +6,11 @@ Leaves out: whether keys exist, and which methods read them (`matrix.py`).
 
 from __future__ import annotations
 
-from tdspec.spec.source import is_within
+from collections.abc import Iterable, Iterator
+
+from tdspec.spec.problems import Problem
+from tdspec.spec.source import KeyPath, is_key_path, is_within
+from tdspec.spec.words import quoted
 
 WITHOUT_EFFECT = ("name", "version")
 
@@ -20,3 +24,16 @@ def full_key(key: str) -> str:
 def covers(key: str, other: str) -> bool:
     """Whether a value of a key leaves nothing of one that was set at another key: the same, or one below it."""
     return full_key(key) == full_key(other) or is_within(other, key)
+
+
+def no_paths(keys: Iterable[str], path: KeyPath) -> Iterator[Problem]:
+    """The keys of a mapping that cannot be the path of one in a spec.
+
+    Args:
+        keys: of the mapping.
+        path: where it stands.
+    """
+    for key in keys:
+        if not is_key_path(key):
+            message = f"found {quoted(key)}, expected the path of a key, such as train.epochs"
+            yield Problem((*path, key), "value", message, at_key=True)

@@ -16,7 +16,7 @@ from tdspec.spec.problems import Problem
 from tdspec.spec.schema import nodes_at, type_names
 from tdspec.spec.source import KeyPath, parse_dotted
 from tdspec.spec.words import quoted
-from tdspec.study.keys import WITHOUT_EFFECT, full_key
+from tdspec.study.keys import WITHOUT_EFFECT, full_key, no_paths
 
 WEIGHT_SPREAD = 30.0
 RATE_SPREAD = 10.0
@@ -97,6 +97,7 @@ def space_problems(values: Any, path: KeyPath) -> Iterator[Problem]:
     """
     if not isinstance(values, dict):
         return
+    yield from no_paths(values, path)
     for key, item in values.items():
         if key in NOT_SEARCHED:
             yield Problem((*path, key), "value", f"found {key}, which a search does not choose", at_key=True)

@@ -20,9 +20,9 @@ from tdspec.spec.load import load
 from tdspec.spec.overrides import read_override
 from tdspec.spec.problems import Problem, has_error, of_what_was_read, unread_keys
 from tdspec.spec.reader import fatal, read_file
-from tdspec.spec.source import KeyPath, Source, dotted, is_key_path, plain_data
+from tdspec.spec.source import KeyPath, Source, dotted, plain_data
 from tdspec.spec.words import did_you_mean, found, quoted, similar
-from tdspec.study.keys import WITHOUT_EFFECT, covers, full_key
+from tdspec.study.keys import WITHOUT_EFFECT, covers, full_key, no_paths
 from tdspec.study.space import Space, read_space, space_problems
 from tdspec.study.study_schema import filled, study_schema, violations
 
@@ -108,7 +108,7 @@ def load_study(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
     if not isinstance(root.value, dict):
         raise fatal(root.place, "value", f"found {found(plain_data(root))}, expected a study: a mapping")
     source, values = Source(file, root), plain_data(root)
-    rules = (_no_paths, _lost, _without_effect, _too_many, _not_averaged, _search_problems)
+    rules = (_no_key_paths, _lost, _without_effect, _too_many, _not_averaged, _search_problems)
     own = (problem for rule in rules for problem in rule(values))
     problems = of_what_was_read((*violations(values, study_schema()), *own), unread_keys(reading))
     diagnostics = (*reading, *(problem.diagnose(source) for problem in dict.fromkeys(problems)))
@@ -196,15 +196,10 @@ def _lost(values: Mapping[str, Any]) -> Iterator[Problem]:
             yield from (_twice(path, axis, "in axes") for axis in axes if covers(axis, key))
 
 
-def _no_paths(values: Mapping[str, Any]) -> Iterator[Problem]:
+def _no_key_paths(values: Mapping[str, Any]) -> Iterator[Problem]:
     """Keys that cannot be the path of one in a spec."""
-    spaces = _mapping(_mapping(values.get("search")).get("space"))
-    searched = [(("search", "space", method), _mapping(space)) for method, space in spaces.items()]
-    for path, settings in ((("axes",), _mapping(values.get("axes"))), *_settings(values), *searched):
-        for key in settings:
-            if not is_key_path(key):
-                message = f"found {quoted(key)}, expected the path of a key, such as train.epochs"
-                yield Problem((*path, key), "value", message, at_key=True)
+    for path, settings in ((("axes",), _mapping(values.get("axes"))), *_settings(values)):
+        yield from no_paths(settings, path)
 
 
 def _too_many(values: Mapping[str, Any]) -> Iterator[Problem]:
