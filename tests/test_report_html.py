@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 from tdspec.report import html
 
-VOID = {"meta", "link", "br"}
+VOID = {"meta", "link", "br", "wbr"}
 
 
 class _Balance(HTMLParser):
@@ -44,6 +44,13 @@ def test_a_table_puts_numbers_on_the_right_and_escapes_cells() -> None:
     text = html.table(("name", "count"), [("<a>", "1"), ("b", "2")], numbers=(1,), last="strong")
     assert '<td class="text">&lt;a&gt;</td><td class="number">1</td>' in text
     assert '<tr class="strong"><td class="text">b</td>' in text
+    assert unbalanced(text) == []
+
+
+def test_a_long_name_in_a_table_may_break_after_an_underscore_and_html_is_left_alone() -> None:
+    link = html.Html('<a href="one_two">x</a>')
+    text = html.table(("name", "link"), [("one_way_control", link)])
+    assert '<td class="text">one_<wbr>way_<wbr>control</td><td class="text"><a href="one_two">x</a></td>' in text
     assert unbalanced(text) == []
 
 

@@ -94,10 +94,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequ
     head = "".join(f'<th class="{kind}">{text(cell)}</th>' for kind, cell in zip(kinds, header, strict=True))
     lines = []
     for index, row in enumerate(rows):
-        cells = "".join(f'<td class="{kind}">{text(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))
+        cells = "".join(f'<td class="{kind}">{_breakable(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))
         lines.append(f"<tr{_class(last if index == len(rows) - 1 else '')}>{cells}</tr>")
     body = "\n".join(lines)
     return Html(f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>')
+
+
+def _breakable(cell: str) -> Html:
+    """A cell in which a long name may go on in the next line, where the table has no room."""
+    return cell if isinstance(cell, Html) else Html(text(cell).replace("_", "_<wbr>"))
 
 
 def figure(svg: str, caption: str, kind: str) -> Html:
