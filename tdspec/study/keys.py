@@ -1,6 +1,6 @@
 """Keys of the spec in a study: which of them stand over others, and which change no result.
 
-In: dotted key paths. Out: whether what one sets is lost to another.
+In: dotted key paths. Out: whether what one sets is lost to another, and which are no paths.
 Leaves out: whether keys exist, and which methods read them (`matrix.py`).
 """
 
