@@ -99,7 +99,7 @@ def test_talking_on_vectors(tmp_path: Path, distance: str, iterations: int, enco
     ],
 )
 def test_the_other_methods_on_vectors(tmp_path: Path, method: str, distance: str, iterations: int) -> None:
-    communication = {"message": {"dim": 3}, "encoder": {"hidden_dim": 6}, "iterations": iterations}
+    communication = {"message": {"dim": 3}, "encoder": {"type": "mlp", "hidden_dim": 6}, "iterations": iterations}
     found = compiled(tmp_path, method, losses=_losses(method, distance), communication=communication)
     student, teacher = mlp_talker(found, "student", pixels(), 1, 2), mlp_talker(found, "teacher", pixels(), 1, 3)
     _check(found, student, teacher, distance, iterations, method)

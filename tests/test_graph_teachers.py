@@ -22,7 +22,7 @@ from tdspec.spec.checks import LOGIT_METHODS, TERMS
 
 LABEL = np.arange(8)
 STATES = ("feature", "fitnet", "interaction", "interpretation", "message_consistency", "state_consistency")
-SMALL = {"message": {"dim": 3}, "encoder": {"hidden_dim": 6}, "iterations": 2}
+SMALL = {"message": {"dim": 3}, "encoder": {"type": "mlp", "hidden_dim": 6}, "iterations": 2}
 
 
 def values_of(found: Compiled) -> dict[str, float]:

@@ -87,5 +87,10 @@ class Problem:
 
 
 def of_what_was_read(problems: Iterable[Problem], unread: Sequence[str]) -> list[Problem]:
-    """The problems of values that could be read; what is wrong with the others was told on reading."""
-    return [problem for problem in problems if not any(is_within(dotted(problem.path), key) for key in unread)]
+    """The problems of values that could be read; what is wrong with the others was told on reading.
+
+    Of a mapping that is not read whole it is not known what is wrong with it as a whole.
+    """
+    partly_read = {key.rpartition(".")[0] for key in unread}
+    known = [problem for problem in problems if dotted(problem.path) not in partly_read]
+    return [problem for problem in known if not any(is_within(dotted(problem.path), key) for key in unread)]
