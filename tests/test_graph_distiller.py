@@ -19,6 +19,7 @@ LABEL = np.arange(8)
 MODEL = {"student_lower", "student_middle"}
 HEARS = {"student_hears", "student_hears_low", "student_hears_high"}
 ASKED = {"teacher_hears", "teacher_hears_low"}
+MLP = {"type": "mlp", "hidden_dim": 8}  # its decoder has a layer that both halves share
 
 
 def _parts(distiller: Distiller) -> dict[str, list[Any]]:
@@ -75,7 +76,7 @@ STATE_TERMS: list[tuple[str, str, int, set[str]]] = [
 def test_each_term_of_states_trains_what_it_should(
     tmp_path: Path, method: str, term: str, iterations: int, expected: set[str], distance: str
 ) -> None:
-    communication = {"message": {"dim": 6}, "iterations": iterations}
+    communication = {"message": {"dim": 6}, "encoder": MLP, "iterations": iterations}
     losses = only(method, term, distance=distance)
     distiller = compiled(tmp_path, method, losses=losses, communication=communication).distiller
     assert _trained_by(distiller) == expected
@@ -83,7 +84,8 @@ def test_each_term_of_states_trains_what_it_should(
 
 @pytest.mark.parametrize("distance", ["kl", "l2"])
 def test_predictions_train_the_whole_student(tmp_path: Path, distance: str) -> None:
-    distiller = compiled(tmp_path, "hybrid", losses=only("hybrid", "logit", distance=distance)).distiller
+    losses = only("hybrid", "logit", distance=distance)
+    distiller = compiled(tmp_path, "hybrid", losses=losses, communication={"encoder": MLP}).distiller
     assert _trained_by(distiller) == {*MODEL, "student_upper"}
     assert _trained_by(compiled(tmp_path, "scratch").distiller) == {"student"}
 
