@@ -22,7 +22,8 @@ def _unread_keys(facts: Facts) -> Iterator[Problem]:
     for key, readers in READERS.items():
         if kind not in readers and facts.is_written(*PATH, key):
             message = f"found {key} for the encoder '{kind}', expected the type {one_of(readers)}"
-            yield Problem((*PATH, key), "no-effect", message, "delete it", severity="warning", at_key=True)
+            hint = "delete it" if facts.is_written(*PATH, "type") else f"write type: {readers[0]}, or delete it"
+            yield Problem((*PATH, key), "no-effect", message, hint, severity="warning", at_key=True)
 
 
 def _heads_divide(facts: Facts) -> Iterator[Problem]:
