@@ -91,6 +91,8 @@ def of_what_was_read(problems: Iterable[Problem], unread: Sequence[str]) -> list
 
     Of a mapping that is not read whole it is not known what is wrong with it as a whole.
     """
-    partly_read = {key.rpartition(".")[0] for key in unread}
-    known = [problem for problem in problems if dotted(problem.path) not in partly_read]
-    return [problem for problem in known if not any(is_within(dotted(problem.path), key) for key in unread)]
+
+    def is_read(path: str) -> bool:
+        return not any(not path or is_within(path, key) or is_within(key, path) for key in unread)
+
+    return [problem for problem in problems if is_read(dotted(problem.path))]
