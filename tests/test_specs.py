@@ -62,7 +62,7 @@ def test_the_spec_of_a_preset_compiles_from_a_local_folder(shared_folder: Path) 
     document = load(SPECS["cifar10_efficientnet"], [f"teacher.backbone.preset={preset}"])
     compiled = compile_without_weights(document)
     assert [term.name for term in compiled.distiller.terms] == [
-        "task", "interaction", "message_consistency", "state_consistency",
+        "task", "interaction", "interpretation", "message_consistency", "state_consistency",
     ]  # fmt: skip
 
 

@@ -111,7 +111,9 @@ def _conv_spec(case: ConvCase) -> dict[str, Any]:
     values = yaml.safe_load(CONV_SPEC.read_text())
     backbone = {"class": "EfficientNetBackbone", "config": EFFICIENTNET_LITE0, "weights": "random"}
     values["teacher"]["backbone"], values["communication"]["iterations"] = backbone, case.iterations
-    del values["losses"]  # the weights of the other cases, which the objective by hand has
+    values["communication"]["encoder"] = {"type": "mlp", "hidden_dim": HIDDEN}
+    # the weights of the other cases, which the objective by hand has; and it does not clip
+    del values["losses"], values["train"]["optimizer"]["global_clipnorm"]
     return {**values, "data": {"source": "digits", "batch_size": case.batch}}
 
 
