@@ -1,4 +1,4 @@
-"""The objective of `specs/cifar10_efficientnet.yaml` as one would write it by hand, for TensorFlow and for PyTorch.
+"""The objective of a `ConvCase` as one would write it by hand, for TensorFlow and for PyTorch.
 
 In: the weights of its compiled spec, and the operations of a library (`ConvLibrary`). Out: the objective of a batch;
 for any case, which objective is its own.

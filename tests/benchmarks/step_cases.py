@@ -16,6 +16,7 @@ import numpy as np
 
 CLASSES = 10
 MESSAGE, HIDDEN = 64, 128
+ENCODER: dict[str, Any] = {"type": "mlp", "hidden_dim": HIDDEN}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Case:
 
 @dataclass(frozen=True)
 class ConvCase:
-    """`specs/cifar10_efficientnet.yaml` with random weights, on made-up images of its size."""
+    """The models and cuts of `specs/cifar10_efficientnet.yaml` with random weights, on made-up images of their size."""
 
     iterations: int
     image: tuple[int, int, int] = (32, 32, 3)
@@ -87,7 +88,7 @@ def spec_of(case: Case | ConvCase, **changes: Any) -> dict[str, Any]:
         "data": {"source": "digits", "batch_size": case.batch},
         "communication": {
             "message": {"dim": MESSAGE},
-            "encoder": {"type": "mlp", "hidden_dim": HIDDEN},
+            "encoder": ENCODER,
             "iterations": case.iterations,
         },
         "train": {"epochs": 1, "optimizer": {"type": "adamw", "learning_rate": 0.001}, "schedule": "constant"},
@@ -111,7 +112,7 @@ def _conv_spec(case: ConvCase) -> dict[str, Any]:
     values = yaml.safe_load(CONV_SPEC.read_text())
     backbone = {"class": "EfficientNetBackbone", "config": EFFICIENTNET_LITE0, "weights": "random"}
     values["teacher"]["backbone"], values["communication"]["iterations"] = backbone, case.iterations
-    values["communication"]["encoder"] = {"type": "mlp", "hidden_dim": HIDDEN}
+    values["communication"]["encoder"] = ENCODER
     # the weights of the other cases, which the objective by hand has; and it does not clip
     del values["losses"], values["train"]["optimizer"]["global_clipnorm"]
     return {**values, "data": {"source": "digits", "batch_size": case.batch}}
