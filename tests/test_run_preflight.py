@@ -20,7 +20,7 @@ from tdspec.errors import RunError
 from tdspec.graph.terms import Term
 from tdspec.run import preflight, run_dir
 from tdspec.run import train as training
-from tdspec.run.diagnostics import TermWatch
+from tdspec.run.diagnostics import TermWatch, imbalances
 from tdspec.run.gradients import Pull
 from tdspec.run.outcome import Interrupted
 from tdspec.run.preflight import check_terms, warnings_of
@@ -31,34 +31,48 @@ from tdspec.spec.load import load
 TALKING = {"method": "talking", "communication": {"iterations": 1}}
 
 
-def _row(low: float, high: float, value: float = 1.0) -> dict[str, float]:
-    return {"value": value, "weight": 1.0, "factor": 1.0, "gradient": low + high, "low": low, "high": high}
+def _pull(low: float, high: float) -> Pull:
+    return Pull(1.0, low, high, low + high)
 
 
-def _warned(record: Mapping[str, Mapping[str, float]], balance: str) -> Sequence[str]:
-    terms = [Term(name, 1.0, "l2", ("label",), ("student_prediction",)) for name in record]
-    return warnings_of(terms, record, balance)
+def _terms(*names: str) -> Sequence[Term]:
+    return [Term(name, 1.0, "l2", ("label",), ("student_prediction",)) for name in names]
 
 
-def test_warnings() -> None:
-    assert _warned({"task": _row(0.5, 0.4), "feature": _row(0.5, 0.6)}, "none") == []
-    found = _warned({"task": _row(0.004, 0.001), "feature": _row(0.996, 0.999)}, "none")
-    assert found == [
-        "warning: 'task' is drowned: 0.4% of the gradient in the student's layers; raise losses.task, or write "
-        "losses.balance: auto",
-        "warning: 'feature' drowns the others: 100% of the gradient in a part of the student; lower losses.feature, "
-        "or write losses.balance: auto",
+def _imbalances(pulls: Mapping[str, Pull], balance: str = "none") -> Sequence[str]:
+    return imbalances(_terms(*pulls), pulls, dict.fromkeys(pulls, 1.0), balance)
+
+
+def test_terms_that_drown_and_are_drowned() -> None:
+    assert _imbalances({"task": _pull(0.5, 0.4), "feature": _pull(0.5, 0.6)}) == []
+    assert _imbalances({"task": _pull(0.004, 0.001), "feature": _pull(0.996, 0.999)}) == [
+        "warning: 'task' is drowned after epoch 1: 0.4% of the gradient in the student's layers; raise losses.task, or "
+        "write losses.balance: auto",
+        "warning: 'feature' drowns the others after epoch 1: 100% of the gradient in a part of the student; lower "
+        "losses.feature, or write losses.balance: auto",
     ]
-    assert "balance" not in _warned({"task": _row(0.97, 0.5), "feature": _row(0.03, 0.5)}, "auto")[0]
-    # A part without trained variables says nothing; a batch without labels does not kill the task.
-    assert _warned({"task": _row(0.5, 0.0), "feature": _row(0.5, 0.0)}, "none") == []
-    found = _warned({"task": _row(0, 0, 0), "logit": _row(0, 0), "feature": _row(0.5, 0.5)}, "none")
-    assert found == ["warning: the term 'logit' has no gradient on the first batches; it may be dead"]
+    assert "balance" not in _imbalances({"task": _pull(0.97, 0.5), "feature": _pull(0.03, 0.5)}, "auto")[0]
+    # A part without trained variables says nothing; nor does a term that trains codecs alone, nor one that is alone.
+    assert _imbalances({"task": _pull(0.5, 0.0), "feature": _pull(0.5, 0.0)}) == []
+    assert _imbalances({"task": _pull(0.5, 0.5), "feature": _pull(0.5, 0.5), "interaction": _pull(0, 0)}) == []
+    # What counts is a pull times the highest weight of its term.
+    even = {"task": _pull(1, 1), "logit": _pull(1, 1)}
+    assert "'logit' drowns" in imbalances(_terms("task", "logit"), even, {"task": 0.1, "logit": 9.9}, "none")[0]
     # A user's own term has no key in the spec; of several teachers, the terms share one.
-    own = Term("own", 1.0, "l2", ("label",), ("student_prediction",))
-    assert "raise its weight," in warnings_of([own], {"own": _row(0.004, 0.001)}, "none")[0]
+    own = [*_terms("task"), Term("own", 1.0, "l2", ("label",), ("student_prediction",))]
+    pulls = {"task": _pull(1, 1), "own": _pull(0.004, 0.001)}
+    assert "raise its weight," in imbalances(own, pulls, dict.fromkeys(pulls, 1.0), "none")[-1]
     shared = Term("feature_big", 1.0, "l2", ("big_message",), ("student_message",), teacher="big")
-    assert "lower losses.feature," in warnings_of([shared], {"feature_big": _row(0.97, 0.5)}, "none")[0]
+    assert shared.weight_key == "losses.feature"
+
+
+def test_terms_without_a_gradient() -> None:
+    """A batch without labels does not kill the task."""
+    row = {"value": 1.0, "weight": 1.0, "factor": 1.0, "gradient": 1.0, "low": 0.5, "high": 0.5}
+    dead = {**row, "gradient": 0.0}
+    assert warnings_of({"task": {**dead, "value": 0.0}, "feature": row}) == []
+    found = warnings_of({"task": {**dead, "value": 0.0}, "logit": dead, "feature": row})
+    assert found == ["warning: the term 'logit' has no gradient on the first batches; it may be dead"]
 
 
 def test_the_table_is_printed_and_recorded(good_teacher: Path, tmp_path: Path) -> None:
@@ -144,7 +158,7 @@ def test_a_student_that_equals_its_teacher_has_a_dead_term(tmp_path: Path) -> No
 def test_a_watch_warns_once(good_teacher: Path, tmp_path: Path, after: Pull, mean: float, reason: str | None) -> None:
     compiled, _, _ = opened(load(write(tmp_path, good_teacher, method="logit")))
     meter, lines = _Nothing({"task": Pull(9, 1, 1, 1), "logit": Pull(3, 1, 1, 1)}), []
-    watch = TermWatch(compiled.distiller, meter, None, lines.append)  # type: ignore[arg-type]
+    watch = TermWatch(compiled.distiller, meter, None, "none", lines.append)  # type: ignore[arg-type]
     watch.on_train_begin()
     for epoch in (0, 1):
         meter.pulls = {"task": Pull(8 - epoch, 1, 1, 1), "logit": after}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tdspec.graph import distances, predictions, relations
 from tdspec.graph.distances import Distance
 from tdspec.graph.plan_views import loss_key
+from tdspec.spec.model import Losses
 
 DISTANCES: dict[str, Distance] = {**distances.DISTANCES, **predictions.DISTANCES, **relations.DISTANCES}
 # Those that compare an example with the others of its batch.
@@ -66,6 +67,11 @@ class Term:
     def key(self) -> str:
         """Its key in the spec's `losses`, which the terms of several teachers share."""
         return loss_key(self.name, self.teacher)
+
+    @property
+    def weight_key(self) -> str:
+        """Where its weight is written; that of a user's own term is in Python."""
+        return f"losses.{self.key}" if self.key in Losses.__dataclass_fields__ else "its weight"
 
     @property
     def needs_label(self) -> bool:

@@ -23,6 +23,7 @@ from tdspec.graph.records import num_examples
 
 # A term that hardly pulls at all is not made the loudest.
 LARGEST_FACTOR = 1e6
+PARTS = ("low", "high")  # of the student
 
 
 @dataclass(frozen=True)

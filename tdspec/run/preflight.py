@@ -20,6 +20,7 @@ from tdspec.graph.terms import Term
 from tdspec.graph.weights import weights_sha256
 from tdspec.run import run_dir
 from tdspec.run.gradients import (
+    PARTS,
     Pull,
     PullMeter,
     balancing_factors,
@@ -32,11 +33,9 @@ from tdspec.run.gradients import (
 from tdspec.run.run_dir import RunFolder
 from tdspec.run.teacher_check import as_record, fit_head, judged, shared_figure
 from tdspec.run.teacher_keys import folder_of_checks
-from tdspec.spec.model import Losses, SpecBackbone
+from tdspec.spec.model import SpecBackbone
 
 NUM_BATCHES = 4
-DROWNS, DROWNED = 0.95, 0.01
-PARTS = ("low", "high")
 
 
 def check_teacher(folder: RunFolder, compiled: Compiled, splits: LoadedSplits, root: Path, stream: TextIO) -> None:
@@ -120,7 +119,7 @@ def check_terms(
         set_term_factors(distiller, balancing_factors(mean))
     record = _as_record(mean, compiled)
     run_dir.update_record(folder, preflight={"terms": record})
-    print("\n".join([*_table(record), *warnings_of(distiller.terms, record, spec.losses.balance)]), file=stream)
+    print("\n".join([*_table(record), *warnings_of(record)]), file=stream)
     return meter, batches[0]
 
 
@@ -157,7 +156,7 @@ def _refuse_loose(meter: PullMeter, terms: Sequence[Term]) -> None:
         if not meter.is_connected(term.name):
             raise RunError(
                 f"the term '{term.name}' has no gradient: nothing that is trained leads to it",
-                f"write {_weight_key(term)}: 0, or let its gradient through",
+                f"write {term.weight_key}: 0, or let its gradient through",
             )
 
 
@@ -188,26 +187,11 @@ def _table(record: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
         yield f"  {name:<{width}}  {weight:>9.4g}  {row['value']:>9.4g}  {cells}"
 
 
-def _weight_key(term: Term) -> str:
-    """Where a term's weight is written; that of a user's own term is in Python."""
-    return f"losses.{term.key}" if term.key in Losses.__dataclass_fields__ else "its weight"
-
-
-def warnings_of(terms: Sequence[Term], record: Mapping[str, Mapping[str, float]], balance: str) -> Sequence[str]:
-    """Which terms drown the others, are drowned, or are dead, and which key to change."""
-    found = []
-    for term in terms:
-        name, row = term.name, record[term.name]
-        parts = [row[part] for part in PARTS if any(other[part] for other in record.values())]
-        remedy = "" if balance == "auto" else ", or write losses.balance: auto"
-        if row["gradient"] == 0:
-            # The task has none on batches without a label.
-            if name != "task" or row["value"] != 0:
-                found.append(f"warning: the term '{name}' has no gradient on the first batches; it may be dead")
-        elif max(parts, default=0.0) > DROWNS:
-            share = f"{max(parts):.0%} of the gradient in a part of the student"
-            found.append(f"warning: '{name}' drowns the others: {share}; lower {_weight_key(term)}{remedy}")
-        elif parts and max(parts) < DROWNED:
-            share = f"{max(parts):.1%} of the gradient in the student's layers"
-            found.append(f"warning: '{name}' is drowned: {share}; raise {_weight_key(term)}{remedy}")
-    return found
+def warnings_of(record: Mapping[str, Mapping[str, float]]) -> Sequence[str]:
+    """Which terms have no gradient. How strong the others are says little before the codecs have learned anything."""
+    return [
+        f"warning: the term '{name}' has no gradient on the first batches; it may be dead"
+        for name, row in record.items()
+        # The task has none on batches without a label.
+        if row["gradient"] == 0 and (name != "task" or row["value"] != 0)
+    ]

@@ -235,7 +235,7 @@ def _run(run: Run, options: Options, steps: int) -> None:
         epochs=spec.train.epochs, steps_per_epoch=steps, batch_size=spec.data.batch_size, stream=options.stream
     )
     watches: list[keras.callbacks.Callback] = [TeacherWeights(distiller)]
-    watches += [] if watched is None else [TermWatch(distiller, *watched, progress.say)]
+    watches += [] if watched is None else [TermWatch(distiller, *watched, spec.losses.balance, progress.say)]
     # A watch adds to the figures of an epoch, for the record and the events behind it.
     recorders: list[Recorder | TensorBoardWriter] = [Recorder(run.folder, run.compiled, checkpoints)]
     recorders += [TensorBoardWriter(run.folder.tensorboard)] if options.events else []
