@@ -37,6 +37,14 @@ def spec_file(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_study_is_told_as_such(spec_file: Path) -> None:
+    spec_file.write_text("version: 1\nspec: a.yaml\naxes: {seed: [0, 1]}\n")
+    with pytest.raises(SpecError) as caught:
+        load(spec_file)
+    expected = f"error: found a study, expected a spec\n  hint: `tdspec study {spec_file}` runs it"
+    assert str(caught.value).endswith(expected)
+
+
 def test_document(spec_file: Path) -> None:
     document = load(spec_file)
     spec, folder = document.spec, spec_file.parent

@@ -106,6 +106,7 @@ set: {seed: 3}
     ("text", "expected"),
     [
         ("- 1\n", "1:1: error: found a list of 1, expected a study: a mapping"),
+        ("student: {}\n", "1:1: error: found a spec, expected a study"),
         ("", "1:1: error: found nothing, expected a spec"),
         (GOOD.replace("  seed: [0, 1]", "  method: [logit]"), "6:3: error: axes.method: found a second time"),
         (GOOD.replace("[scratch, talking]", "{a: 1}"), "5:11: error: axes.method: found a mapping, expected a list"),

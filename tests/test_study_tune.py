@@ -114,6 +114,7 @@ def test_a_space_that_is_none_is_refused(tmp_path: Path) -> None:
     for text, message in (
         ("- 1\n", "found a list of 1, expected a space"),
         ("{}\n", "found an empty mapping, expected at least one value"),
+        ("spec: a.yaml\naxes: {seed: [0]}\n", "found a study, expected a space: a mapping of keys to"),
         ("train..epochs: {low: 1, high: 3}\n", "found 'train..epochs', expected the path of a key, such as"),
         ("a: {low: 3, high: 1}\n", "found 1, expected more than low, which is 3"),
         ("a: {lo: 3, low: 1, high: 2}\n", "found an unknown key, expected 'low', 'high', 'log' or 'integer'"),

@@ -190,6 +190,8 @@ def _read(file: str, overrides: Sequence[str]) -> tuple[Source, tuple[Diagnostic
         raise fatal(root.place, "empty", "found nothing, expected a spec", "`tdspec init` writes one")
     if not isinstance(root.value, dict):
         raise fatal(root.place, "value", f"found {in_words(plain_data(root))}, expected a mapping")
+    if "axes" in root.value and "student" not in root.value:
+        raise fatal(root.place, "value", "found a study, expected a spec", f"`tdspec study {file}` runs it")
     changed, more = apply_overrides(root, overrides)
     return Source(file, changed), (*reading, *more)
 

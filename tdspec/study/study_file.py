@@ -107,6 +107,9 @@ def load_study(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
     root, reading = read_file(Path(file), file)
     if not isinstance(root.value, dict):
         raise fatal(root.place, "value", f"found {found(plain_data(root))}, expected a study: a mapping")
+    if "student" in root.value and "axes" not in root.value:
+        hint = f"write a study of it, with spec: {os.path.basename(file)} and axes, or `tdspec train {file}`"
+        raise fatal(root.place, "value", "found a spec, expected a study", hint)
     source, values = Source(file, root), plain_data(root)
     rules = (_no_key_paths, _lost, _without_effect, _too_many, _not_averaged, _search_problems)
     own = (problem for rule in rules for problem in rule(values))
