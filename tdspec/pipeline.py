@@ -99,7 +99,7 @@ def _train_control(run: RunFolder, control: Document, options: training.Options,
     started = team.as_chief(lambda: resume and trained.record.is_file())
     if not team.as_chief(lambda: started and is_of(trained, control)):
         if team.is_chief:
-            print("now the control: the same student without a teacher", file=options.stream)
+            print("now the control: the same student without a teacher, all else as the spec says", file=options.stream)
         alone = training.Options(options.root, _keep_student, options.stream)
         try:
             training.train(control, alone, folder=trained.path, resume=started)
