@@ -97,7 +97,7 @@ def test_train_without_a_name_trains_what_was_compiled_last(trained: Trained) ->
     messages = trained.ended.err.splitlines()
     assert messages[0] == "teacher 'teacher' has no run of this spec yet: training it first"
     assert sum(line.startswith("epoch 2/2 ") for line in messages) == 3
-    assert "now the control: the same student without a teacher" in messages
+    assert "now the control: the same student without a teacher, all else as the spec says" in messages
     talk = next(line for line in messages if line.startswith("epoch ") and "interaction " in line)
     assert all(word in talk for word in ("examples/s", "left", "task ", "message_consistency ", "val_accuracy "))
     assert "Traceback" not in trained.ended.err
