@@ -94,13 +94,12 @@ def read_space_file(path: str) -> tuple[Space, PlaceOf]:
     """
     root, reading = read_file(Path(path), path)
     values = plain_data(root)
+    expected = "expected a space: a mapping of keys to where they are"
     if not isinstance(values, dict):
-        raise fatal(
-            root.place, "value", f"found {found(values)}, expected a space: a mapping of keys to where they are"
-        )
+        raise fatal(root.place, "value", f"found {found(values)}, {expected}")
     if "axes" in values:
         hint = "copy what stands under a method of its search.space to a file of its own"
-        raise fatal(root.place, "value", "found a study, expected a space: a mapping of keys to where they are", hint)
+        raise fatal(root.place, "value", f"found a study, {expected}", hint)
     source = Source(path, root)
     found_by_rules = (*violations(values, space_schema()), *space_problems(values, ()))
     problems = of_what_was_read(found_by_rules, unread_keys(reading))
